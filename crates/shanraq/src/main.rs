@@ -1,0 +1,2 @@
+//! The `shanraq` binary.
+fn main() {}

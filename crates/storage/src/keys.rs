@@ -1,0 +1,221 @@
+//! Data keys: AES-256-GCM under a named key. Owns: key material in memory and the default key file.
+//! Must not: print a key. Every encrypted thing names its key, so that rotation can come later.
+
+use crate::Storage;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce as AeadNonce, UnboundKey};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes of a nonce.
+pub const NONCE_BYTES: usize = 12;
+/// Bytes of an authentication tag.
+pub const TAG_BYTES: usize = 16;
+/// A nonce; never used twice under one key.
+pub type Nonce = [u8; NONCE_BYTES];
+
+/// Names a data key in everything that it encrypts. 0 is never used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub u32);
+
+/// An AES-256-GCM key with its name.
+pub struct DataKey {
+    id: KeyId,
+    key: LessSafeKey,
+    bytes: [u8; 32],
+}
+
+impl fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DataKey({})", self.id.0)
+    }
+}
+
+/// A key could not be had, or did not open what it was given.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The key file cannot be read or made.
+    #[error("KEY-0001: key file {path}: {source}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The key file is there but not in its format, or others may read it.
+    #[error("KEY-0002: key file {path}: {reason}")]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Something names a key that is not in the ring.
+    #[error("KEY-0003: data key {0} is not known here")]
+    Unknown(u32),
+    /// Ciphertext, tag, nonce or associated data were changed, or it is another key's.
+    #[error("KEY-0004: authentication failed under data key {0}")]
+    Authentication(u32),
+}
+
+impl DataKey {
+    /// Makes a key from its 32 bytes.
+    #[must_use]
+    pub fn new(id: KeyId, bytes: [u8; 32]) -> Self {
+        assert!(id.0 != 0, "key id 0 is never used");
+        let unbound = UnboundKey::new(&AES_256_GCM, &bytes).expect("32 bytes are an AES-256 key");
+        Self {
+            id,
+            key: LessSafeKey::new(unbound),
+            bytes,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// Encrypts in place and returns the tag. The nonce must be new under this key.
+    #[must_use]
+    pub fn seal(&self, nonce: Nonce, associated: &[u8], bytes: &mut [u8]) -> [u8; TAG_BYTES] {
+        let nonce = AeadNonce::assume_unique_for_key(nonce);
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(nonce, Aad::from(associated), bytes)
+            .expect("the length is within AES-GCM's limit");
+        tag.as_ref().try_into().expect("a tag has 16 bytes")
+    }
+
+    /// Decrypts in place.
+    ///
+    /// # Errors
+    /// [`KeyError::Authentication`]; the bytes are then undefined.
+    pub fn open(
+        &self,
+        nonce: Nonce,
+        associated: &[u8],
+        bytes: &mut [u8],
+        tag: &[u8; TAG_BYTES],
+    ) -> Result<(), KeyError> {
+        let nonce = AeadNonce::assume_unique_for_key(nonce);
+        self.key
+            .open_in_place_separate_tag(nonce, Aad::from(associated), tag, bytes)
+            .map(|_| ())
+            .or(Err(KeyError::Authentication(self.id.0)))
+    }
+
+    /// A key for one purpose (a file, a kind of data), derived by HKDF-Expand with SHA-256 from this one; same id.
+    #[must_use]
+    pub fn derive(&self, purpose: &[u8]) -> Self {
+        use aws_lc_rs::hmac;
+        // One block of HKDF-Expand (RFC 5869) with the data key as the pseudorandom key.
+        let prk = hmac::Key::new(hmac::HMAC_SHA256, &self.bytes);
+        let mut context = hmac::Context::with_key(&prk);
+        context.update(b"shanraq ");
+        context.update(purpose);
+        context.update(&[1]);
+        let bytes = context
+            .sign()
+            .as_ref()
+            .try_into()
+            .expect("HMAC-SHA-256 gives 32 bytes");
+        Self::new(self.id, bytes)
+    }
+}
+
+/// The keys at hand: one to write with, and all that old data may name.
+#[derive(Clone, Debug)]
+pub struct KeyRing {
+    current: Arc<DataKey>,
+    keys: BTreeMap<KeyId, Arc<DataKey>>,
+}
+
+impl KeyRing {
+    /// A ring of one key.
+    #[must_use]
+    pub fn new(key: DataKey) -> Self {
+        let current = Arc::new(key);
+        Self {
+            keys: BTreeMap::from([(current.id(), current.clone())]),
+            current,
+        }
+    }
+
+    /// The key to write with.
+    #[must_use]
+    pub fn current(&self) -> &Arc<DataKey> {
+        &self.current
+    }
+
+    /// The key that something names.
+    ///
+    /// # Errors
+    /// [`KeyError::Unknown`].
+    pub fn get(&self, id: KeyId) -> Result<&Arc<DataKey>, KeyError> {
+        self.keys.get(&id).ok_or(KeyError::Unknown(id.0))
+    }
+
+    /// Reads the key file, making one with a fresh random key where there is none.
+    /// One key a line: `id hex`; the last line is the current key.
+    ///
+    /// # Errors
+    /// [`KeyError::File`] and [`KeyError::Format`]; the latter also when others than the owner may read it.
+    pub fn from_file(storage: &dyn Storage, path: &Path) -> Result<Self, KeyError> {
+        let file_error = |source| KeyError::File {
+            path: path.to_owned(),
+            source,
+        };
+        if !storage.exists(path).map_err(file_error)? {
+            let mut bytes = [0; 32];
+            aws_lc_rs::rand::fill(&mut bytes).expect("the system's random generator works");
+            let line = format!("1 {}\n", hex(&bytes));
+            storage.replace(path, line.as_bytes()).map_err(file_error)?;
+        }
+        let format_error = |reason: &str| KeyError::Format {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let bytes = storage.read(path).map_err(file_error)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| format_error("it is not text"))?;
+        let mut keys = BTreeMap::new();
+        let mut current = None;
+        for line in text.lines() {
+            let (id, key) = line
+                .split_once(' ')
+                .ok_or_else(|| format_error("a line is not `id hex`"))?;
+            let id: u32 = id.parse().map_err(|_| format_error("a key id is not a number"))?;
+            let key = unhex(key).ok_or_else(|| format_error("a key is not 64 hexadecimal digits"))?;
+            if id == 0 {
+                return Err(format_error("key id 0 is never used"));
+            }
+            let key = Arc::new(DataKey::new(KeyId(id), key));
+            if keys.insert(KeyId(id), key.clone()).is_some() {
+                return Err(format_error("a key id stands twice"));
+            }
+            current = Some(key);
+        }
+        Ok(Self {
+            current: current.ok_or_else(|| format_error("it holds no key"))?,
+            keys,
+        })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
+    }
+    Some(bytes)
+}

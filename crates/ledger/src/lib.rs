@@ -9,12 +9,14 @@ mod command;
 mod ids;
 mod outcome;
 mod result;
+mod transaction;
 mod types;
 
 pub use command::*;
 pub use ids::*;
 pub use outcome::*;
 pub use result::*;
+pub use transaction::*;
 pub use types::*;
 
 /// Version of the rules that [`Ledger::apply`] follows; written into every block.

@@ -83,7 +83,8 @@ pub enum RowKind {
 }
 
 /// One row of history, in the order of commit. Rows of transfers have strictly rising timestamps,
-/// so that "as of a time" is a row number; a burnt row never moves time backwards.
+/// so that "as of a time" is a row number; a burnt row repeats the timestamp of the row of a transfer before it
+/// (0 if there is none), so that a later import from the past still finds rising times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// What it is.
@@ -139,12 +140,33 @@ pub trait Archive {
     /// # Errors
     /// As [`Archive::find`].
     fn resolution(&self, pending: TransferId, before: RowNumber) -> Result<Option<Resolution>, ArchiveFault>;
+
+    /// Whether a row below `before` (a transfer or an expiry) has exactly this timestamp. Asked only when an
+    /// account is imported into the midst of transfers, since no two events may have the same timestamp.
+    ///
+    /// # Errors
+    /// As [`Archive::find`].
+    fn timestamp_taken(&self, timestamp: TimestampNs, before: RowNumber) -> Result<bool, ArchiveFault>;
 }
 
 /// The archive could not answer.
 #[derive(Debug, thiserror::Error)]
 #[error("LGR-0001: the archive of used ids cannot be read")]
 pub struct ArchiveFault(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+impl<A: Archive + ?Sized> Archive for &A {
+    fn find(&self, id: TransferId, before: RowNumber) -> Result<Option<Used>, ArchiveFault> {
+        (**self).find(id, before)
+    }
+
+    fn resolution(&self, pending: TransferId, before: RowNumber) -> Result<Option<Resolution>, ArchiveFault> {
+        (**self).resolution(pending, before)
+    }
+
+    fn timestamp_taken(&self, timestamp: TimestampNs, before: RowNumber) -> Result<bool, ArchiveFault> {
+        (**self).timestamp_taken(timestamp, before)
+    }
+}
 
 /// An archive that holds nothing: for a ledger that keeps every id in memory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -157,5 +179,9 @@ impl Archive for NoArchive {
 
     fn resolution(&self, _: TransferId, _: RowNumber) -> Result<Option<Resolution>, ArchiveFault> {
         Ok(None)
+    }
+
+    fn timestamp_taken(&self, _: TimestampNs, _: RowNumber) -> Result<bool, ArchiveFault> {
+        Ok(false)
     }
 }

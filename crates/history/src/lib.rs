@@ -1,5 +1,18 @@
 //! The index over committed transfers: by id, account, user data, code, ledger and time.
+//!
+//! Owns: rows and accounts as committed, in memory and in its own files; everything can be rebuilt from the journal.
+//! Must not: decide anything, read a clock, start a thread, or reach the disk except through `storage`.
+//! Invariant: an answer is right or it is an error; what a reader sees is a prefix of history that ends with a block.
+//! Why it is made this way: `docs/adr/0003-history-index.md`.
 
+mod error;
 mod filter;
+mod reader;
+mod types;
+mod writer;
 
+pub use error::HistoryError;
 pub use filter::*;
+pub use reader::Reader;
+pub use types::*;
+pub use writer::{Job, JobDone, Writer};

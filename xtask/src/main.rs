@@ -1,2 +1,58 @@
-//! Development tasks.
-fn main() {}
+//! The development commands: `cargo xtask test`, `bench`, `crash`, `fuzz`.
+//!
+//! Owns: which checks CI runs and in which order, and the benchmark against a peer. Must not: depend on the crates of the
+//! product (it is compiled first, and starts fast); what needs them lives in `crates/checks` and is run from here.
+//! A step whose tool fails or is missing fails; nothing is skipped silently.
+
+mod bench;
+mod binary;
+mod campaigns;
+mod documents;
+mod edges;
+mod machine;
+mod markdown;
+mod postgres;
+mod process;
+mod python;
+mod requirements;
+mod schemathesis;
+mod steps;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Shanraq's development commands. Exit code 0: all is well; 1: something failed; 2: the command line is wrong.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything that CI runs, step by step, with the time that each step takes.
+    Test(steps::Options),
+    /// Shanraq and a peer under the same load, one after the other, on this machine.
+    Bench(bench::Options),
+    /// Kills a real node again and again under load, and looks for anything acknowledged that was lost, changed or doubled.
+    Crash(campaigns::CrashOptions),
+    /// Feeds mutated inputs to every reader of foreign bytes, and looks for a panic.
+    Fuzz(campaigns::FuzzOptions),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Test(options) => steps::run(&options),
+        Task::Bench(options) => bench::run(&options),
+        Task::Crash(options) => campaigns::crash(&options),
+        Task::Fuzz(options) => campaigns::fuzz(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

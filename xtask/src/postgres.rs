@@ -1,0 +1,197 @@
+//! A PostgreSQL of our own for one benchmark: made, tuned, loaded, audited, removed.
+//!
+//! Owns: the cluster's life and its settings. It listens on a Unix socket in its own folder only, so that it can meet no other.
+
+use crate::process::{apt_install, capture, find, shown};
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Every setting that differs from PostgreSQL's own default. Nothing that weakens durability.
+pub fn settings(memory_mib: u64) -> Vec<(&'static str, String)> {
+    let mut settings: Vec<(&'static str, String)> = [
+        // Durable before the answer, as Shanraq is.
+        ("fsync", "on"),
+        ("synchronous_commit", "on"),
+        ("full_page_writes", "on"),
+        ("wal_sync_method", "fdatasync"),
+        ("wal_level", "replica"),
+        // Few and spread checkpoints, so that the run pays for few full pages.
+        ("max_wal_size", "16GB"),
+        ("min_wal_size", "4GB"),
+        ("checkpoint_timeout", "30min"),
+        ("checkpoint_completion_target", "0.9"),
+        ("wal_buffers", "64MB"),
+        ("wal_compression", "lz4"),
+        ("max_connections", "200"),
+        ("huge_pages", "try"),
+        ("jit", "off"),
+        ("random_page_cost", "1.1"),
+        ("effective_io_concurrency", "200"),
+        ("autovacuum", "on"),
+        ("plan_cache_mode", "force_generic_plan"),
+        ("listen_addresses", ""),
+        ("log_min_messages", "warning"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name, value.to_owned()))
+    .collect();
+    settings.push((
+        "shared_buffers",
+        format!("{}MB", (memory_mib / 4).clamp(128, 8_192)),
+    ));
+    settings.push(("effective_cache_size", format!("{}MB", (memory_mib / 2).max(256))));
+    settings
+}
+
+/// A running server; dropping it stops it. Its folder belongs to the caller.
+pub struct Cluster {
+    server: Child,
+    socket: PathBuf,
+    programs: PathBuf,
+    as_postgres: bool,
+    /// What `postgres --version` says.
+    pub version: String,
+}
+
+impl Cluster {
+    /// Makes a cluster in `folder` (empty, reachable for the user `postgres`) and starts it.
+    pub fn start(folder: &Path, settings: &[(&str, String)]) -> Result<Self> {
+        let programs = programs()?;
+        // PostgreSQL refuses to run as root.
+        let as_postgres = capture(Command::new("id").arg("-u"))?.trim() == "0";
+        if as_postgres {
+            capture(Command::new("chown").arg("postgres").arg(folder))?;
+        }
+        let data = folder.join("data");
+        let mut initdb = command_as(as_postgres, &programs.join("initdb"));
+        initdb.args([
+            "--auth=trust",
+            "--username=postgres",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--wal-segsize=64",
+        ]);
+        capture(initdb.arg("-D").arg(&data))?;
+        let mut server = command_as(as_postgres, &programs.join("postgres"));
+        server
+            .arg("-D")
+            .arg(&data)
+            .arg("-c")
+            .arg(format!("unix_socket_directories={}", folder.display()));
+        for (name, value) in settings {
+            server.arg("-c").arg(format!("{name}={value}"));
+        }
+        let log = File::create(folder.join("server.log"))?;
+        server.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let version = capture(Command::new(programs.join("postgres")).arg("--version"))?
+            .trim()
+            .to_owned();
+        let server = server
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", shown(&server)))?;
+        let mut cluster = Self {
+            server,
+            socket: folder.to_path_buf(),
+            programs,
+            as_postgres,
+            version,
+        };
+        cluster.wait_until_ready(Duration::from_secs(60))?;
+        Ok(cluster)
+    }
+
+    fn wait_until_ready(&mut self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let mut ready = self.tool("pg_isready");
+            if ready.stdout(Stdio::null()).status()?.success() {
+                return Ok(());
+            }
+            let log = self.socket.join("server.log");
+            let said = || std::fs::read_to_string(&log).unwrap_or_default();
+            if let Some(status) = self.server.try_wait()? {
+                bail!("PostgreSQL stopped while starting ({status}):\n{}", said());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "PostgreSQL is not ready after {patience:?}:\n{}",
+                said()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// One of PostgreSQL's client programs, pointed at this server.
+    pub fn tool(&self, name: &str) -> Command {
+        let mut command = command_as(self.as_postgres, &self.programs.join(name));
+        command
+            .env("PGHOST", &self.socket)
+            .env("PGUSER", "postgres")
+            .env("PGDATABASE", "postgres");
+        command.current_dir(&self.socket);
+        command
+    }
+
+    /// Runs SQL and gives back its rows, unaligned and separated by `|`.
+    pub fn sql(&self, sql: &str) -> Result<String> {
+        let mut psql = self.tool("psql");
+        psql.args([
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-c",
+            sql,
+        ]);
+        Ok(capture(&mut psql)?.trim().to_owned())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // The cluster is thrown away: a clean end is tried, for the shared memory's sake, and nothing more.
+        let mut stop = command_as(self.as_postgres, &self.programs.join("pg_ctl"));
+        stop.args(["stop", "--silent", "--mode=immediate", "-D"])
+            .arg(self.socket.join("data"));
+        if capture(&mut stop).is_err() {
+            let _ = self.server.kill();
+        }
+        let _ = self.server.wait();
+    }
+}
+
+/// Runs a program as the user `postgres` when we are root; the server ends with us, even if we are killed.
+fn command_as(as_postgres: bool, program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM"]);
+    if as_postgres {
+        command.args(["--reuid", "postgres", "--regid", "postgres", "--init-groups"]);
+    }
+    command.arg(program);
+    command
+}
+
+/// The folder of the server's programs; installs PostgreSQL where there is none.
+fn programs() -> Result<PathBuf> {
+    if find("pg_config").is_none() || !server_folder()?.join("postgres").is_file() {
+        apt_install(&["postgresql", "postgresql-contrib", "libpq-dev"])?;
+    }
+    let folder = server_folder()?;
+    ensure!(
+        folder.join("pgbench").is_file(),
+        "{} holds no pgbench",
+        folder.display()
+    );
+    Ok(folder)
+}
+
+fn server_folder() -> Result<PathBuf> {
+    Ok(PathBuf::from(
+        capture(Command::new("pg_config").arg("--bindir"))?.trim(),
+    ))
+}

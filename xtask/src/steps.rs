@@ -1,0 +1,124 @@
+//! What CI runs, step by step. Owns: the list of steps and their order.
+
+use crate::campaigns::{self, CrashOptions, FuzzOptions};
+use crate::process::{cargo, run as run_command};
+use crate::{documents, edges, schemathesis};
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use std::time::{Duration, Instant};
+
+/// Which steps to run.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Only this step; may be given more than once.
+    #[arg(long, value_enum, value_name = "STEP")]
+    only: Vec<Step>,
+}
+
+/// The steps, in the order in which they run: the quickest to fail first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Step {
+    /// Every file is formatted.
+    Format,
+    /// No crate leans on one that it must not.
+    Edges,
+    /// Documents name what exists; every requirement is listed.
+    Documents,
+    /// Clippy finds nothing, warnings included.
+    Lint,
+    /// Every test of the workspace.
+    Test,
+    /// The simulator over a few seeds.
+    Simulate,
+    /// A short run of the fuzzers.
+    Fuzz,
+    /// Requests drawn from the OpenAPI description against a running node.
+    Schemathesis,
+    /// Twenty kills of a running node under load.
+    Crash,
+}
+
+/// Runs them all, however many fail, and says which did.
+pub fn run(options: &Options) -> Result<()> {
+    let mut done = Vec::new();
+    for &step in Step::value_variants() {
+        if !options.only.is_empty() && !options.only.contains(&step) {
+            continue;
+        }
+        println!("\n==== {step:?}");
+        let began = Instant::now();
+        let result = carry_out(step);
+        if let Err(error) = &result {
+            println!("{step:?} failed: {error:#}");
+        }
+        done.push((step, began.elapsed(), result.is_ok()));
+    }
+    summarize(&done)
+}
+
+fn carry_out(step: Step) -> Result<()> {
+    match step {
+        Step::Format => run_command(&mut cargo(&["fmt", "--all", "--check"])),
+        Step::Edges => edges::check(),
+        Step::Documents => documents::check(),
+        Step::Lint => run_command(&mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ])),
+        Step::Test => run_command(&mut cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])),
+        Step::Simulate => run_command(&mut cargo(&[
+            "run",
+            "--quiet",
+            "--locked",
+            "-p",
+            "simulator",
+            "--",
+            "--seeds",
+            "20",
+        ])),
+        Step::Fuzz => campaigns::fuzz(&FuzzOptions {
+            seconds: 20,
+            seed: Some(1),
+        }),
+        Step::Schemathesis => schemathesis::run(),
+        Step::Crash => campaigns::crash(&CrashOptions {
+            kills: 20,
+            seed: None,
+            release: false,
+        }),
+    }
+}
+
+fn summarize(done: &[(Step, Duration, bool)]) -> Result<()> {
+    println!("\n==== Summary");
+    for (step, took, passed) in done {
+        let name = format!("{step:?}");
+        println!(
+            "{name:<14} {:>7.1} s  {}",
+            took.as_secs_f64(),
+            if *passed { "passed" } else { "FAILED" }
+        );
+    }
+    let total: Duration = done.iter().map(|(_, took, _)| *took).sum();
+    println!("{:<14} {:>7.1} s", "all", total.as_secs_f64());
+    let failed: Vec<String> = done
+        .iter()
+        .filter(|(_, _, passed)| !passed)
+        .map(|(step, _, _)| format!("{step:?}"))
+        .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{} of {} steps failed: {}",
+        failed.len(),
+        done.len(),
+        failed.join(", ")
+    )
+}

@@ -58,6 +58,11 @@ newtype! {
     ActorId(u128)
 }
 
+impl TimestampNs {
+    /// The last moment there is.
+    pub const MAX: Self = Self(i64::MAX as u64);
+}
+
 impl AccountNumber {
     /// "No account": stands where a burnt id's row has no account.
     pub const NONE: Self = Self(u32::MAX);

@@ -5,17 +5,33 @@
 //! Invariant: same state, time and command give same state and outcome.
 //! Source of the rules: `docs/ledger.md`.
 
+mod accounts;
+mod chain;
 mod command;
+mod cow;
+mod create_accounts;
+mod describe;
+mod exists;
+mod expiry;
+mod hash;
 mod ids;
+mod import;
 mod outcome;
+mod pending;
+mod recent;
+mod resolve;
 mod result;
+mod state;
 mod transaction;
+mod transfers;
 mod types;
+mod undo;
 
 pub use command::*;
 pub use ids::*;
 pub use outcome::*;
 pub use result::*;
+pub use state::*;
 pub use transaction::*;
 pub use types::*;
 

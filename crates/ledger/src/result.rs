@@ -176,3 +176,20 @@ codes! {
         ScaleMustNotChange = 8 "scale_must_not_change",
     }
 }
+
+impl CreateTransferResult {
+    /// Whether the failure depended on the state, so that the id may never be used again.
+    #[must_use]
+    pub const fn burns_id(self) -> bool {
+        matches!(
+            self,
+            Self::DebitAccountNotFound
+                | Self::CreditAccountNotFound
+                | Self::PendingTransferNotFound
+                | Self::ExceedsCredits
+                | Self::ExceedsDebits
+                | Self::DebitAccountAlreadyClosed
+                | Self::CreditAccountAlreadyClosed
+        )
+    }
+}

@@ -1,0 +1,292 @@
+//! Holds a node's books against what its clients heard (pure).
+//!
+//! Invariant: whatever was acknowledged is there exactly once, as asked, with the timestamp and the balances that the
+//! client was told; nothing is there that nobody asked for; the order agrees with real time; balances equal the sum of the rows.
+
+use super::books::{After, Books};
+use super::record::{Call, Heard, burns_id};
+use ledger::{
+    Account, AccountId, Amount, CreateTransferResult, RowKind, TimestampNs, Transfer, TransferFlags,
+    TransferId, TransferReply,
+};
+use std::collections::HashMap;
+
+/// What the node shows after its last restart.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// Every transfer and expiry, the oldest first.
+    pub rows: Vec<(RowKind, Transfer)>,
+    /// Every account.
+    pub accounts: Vec<Account>,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// Acknowledged and not there.
+    Lost(TransferId),
+    /// There more than once, or acknowledged as new more than once.
+    Doubled(TransferId),
+    /// There, but not as it was asked for.
+    Changed(TransferId, &'static str),
+    /// There with another timestamp than the client was told.
+    TimestampChanged {
+        /// Which.
+        id: TransferId,
+        /// As the client was told.
+        told: TimestampNs,
+        /// As it is there.
+        there: TimestampNs,
+    },
+    /// The client was told other balances than the rows give at that point.
+    BalancesChanged(TransferId),
+    /// There, and nobody asked for it.
+    Invented(TransferId),
+    /// There, though the client was told that it was refused.
+    RefusedButApplied(TransferId, CreateTransferResult),
+    /// The answer says that the id was used before, and it cannot have been.
+    NeverUsed(TransferId, CreateTransferResult),
+    /// A row does not come after the one before it.
+    OrderBroken(TimestampNs),
+    /// Answered before the other was asked, and stamped after it.
+    RealTimeBroken {
+        /// Answered first.
+        first: TransferId,
+        /// Asked afterwards.
+        second: TransferId,
+    },
+    /// A row cannot stand where it stands.
+    RowImpossible(TransferId, String),
+    /// An account's totals differ from the sum of its rows.
+    BalanceDiffers(AccountId),
+}
+
+/// Everything that is wrong; nothing when all promises were kept.
+#[must_use]
+pub fn check(calls: &[Call], observed: &Observed) -> Vec<Violation> {
+    let mut by_id: HashMap<TransferId, Vec<&Call>> = HashMap::new();
+    for call in calls {
+        by_id.entry(call.transfer.id).or_default().push(call);
+    }
+    let mut violations = Vec::new();
+    let stored = replay(observed, &by_id, &mut violations);
+    for (id, calls) in &mut by_id {
+        calls.sort_by_key(|call| call.begun);
+        check_id(*id, calls, stored.get(id), &mut violations);
+    }
+    check_real_time(calls, &mut violations);
+    violations
+}
+
+/// A transfer as it is there, with both accounts' totals right after it.
+struct Stored {
+    transfer: Transfer,
+    after: Option<After>,
+}
+
+/// Enters every row in books of our own and compares what comes out.
+fn replay(
+    observed: &Observed,
+    by_id: &HashMap<TransferId, Vec<&Call>>,
+    violations: &mut Vec<Violation>,
+) -> HashMap<TransferId, Stored> {
+    let mut books = Books::new(&observed.accounts);
+    let mut stored: HashMap<TransferId, Stored> = HashMap::new();
+    let mut last = TimestampNs(0);
+    for (kind, row) in &observed.rows {
+        if row.timestamp <= last {
+            violations.push(Violation::OrderBroken(row.timestamp));
+        }
+        last = row.timestamp;
+        if *kind == RowKind::Applied {
+            match by_id.get(&row.id) {
+                None => violations.push(Violation::Invented(row.id)),
+                Some(calls) => {
+                    let pending = books.open(row.pending_id);
+                    let difference = calls
+                        .iter()
+                        .map(|call| difference(&call.transfer, row, pending))
+                        .min()
+                        .flatten();
+                    violations.extend(difference.map(|field| Violation::Changed(row.id, field)));
+                }
+            }
+        }
+        let after = match books.enter(*kind, row) {
+            Ok(after) => Some(after),
+            Err(why) => {
+                violations.push(Violation::RowImpossible(row.id, why));
+                None
+            }
+        };
+        if *kind == RowKind::Applied
+            && stored
+                .insert(
+                    row.id,
+                    Stored {
+                        transfer: *row,
+                        after,
+                    },
+                )
+                .is_some()
+        {
+            violations.push(Violation::Doubled(row.id));
+        }
+    }
+    let differ = observed
+        .accounts
+        .iter()
+        .filter(|a| books.balances(a.id) != Some(a.balances));
+    violations.extend(differ.map(|account| Violation::BalanceDiffers(account.id)));
+    stored
+}
+
+/// The first field in which a stored transfer is not what was asked for; `pending` is the one that it resolves.
+fn difference(asked: &Transfer, stored: &Transfer, pending: Option<&Transfer>) -> Option<&'static str> {
+    let resolves = TransferFlags::POST_PENDING_TRANSFER | TransferFlags::VOID_PENDING_TRANSFER;
+    let mut wanted = *asked;
+    if let (true, Some(pending)) = (asked.flags.intersects(resolves), pending) {
+        inherit(&mut wanted, pending);
+    }
+    let fields: [(&'static str, bool); 12] = [
+        ("id", wanted.id == stored.id),
+        (
+            "debit_account_id",
+            wanted.debit_account_id == stored.debit_account_id,
+        ),
+        (
+            "credit_account_id",
+            wanted.credit_account_id == stored.credit_account_id,
+        ),
+        ("amount", wanted.amount == stored.amount),
+        ("pending_id", wanted.pending_id == stored.pending_id),
+        ("user_data_128", wanted.user_data_128 == stored.user_data_128),
+        ("user_data_64", wanted.user_data_64 == stored.user_data_64),
+        ("user_data_32", wanted.user_data_32 == stored.user_data_32),
+        ("timeout", wanted.timeout == stored.timeout),
+        ("ledger", wanted.ledger == stored.ledger),
+        ("code", wanted.code == stored.code),
+        ("flags", wanted.flags == stored.flags),
+    ];
+    fields.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
+}
+
+/// What a post or void leaves out is as in the pending transfer.
+fn inherit(wanted: &mut Transfer, pending: &Transfer) {
+    fn fill<T: Default + PartialEq + Copy>(field: &mut T, from: T) {
+        if *field == T::default() {
+            *field = from;
+        }
+    }
+    fill(&mut wanted.debit_account_id, pending.debit_account_id);
+    fill(&mut wanted.credit_account_id, pending.credit_account_id);
+    fill(&mut wanted.user_data_128, pending.user_data_128);
+    fill(&mut wanted.user_data_64, pending.user_data_64);
+    fill(&mut wanted.user_data_32, pending.user_data_32);
+    fill(&mut wanted.ledger, pending.ledger);
+    fill(&mut wanted.code, pending.code);
+    let void_of_all =
+        wanted.flags.contains(TransferFlags::VOID_PENDING_TRANSFER) && wanted.amount == Amount(0);
+    let post_of_all =
+        wanted.flags.contains(TransferFlags::POST_PENDING_TRANSFER) && wanted.amount == Amount::ALL;
+    if void_of_all || post_of_all {
+        wanted.amount = pending.amount;
+    }
+}
+
+/// What the calls under one id heard, in the order in which they began, against what is there.
+fn check_id(id: TransferId, calls: &[&Call], stored: Option<&Stored>, violations: &mut Vec<Violation>) {
+    use CreateTransferResult as R;
+    let mut created = 0;
+    for (index, call) in calls.iter().enumerate() {
+        let Heard::Reply(reply) = call.heard else { continue };
+        let used_before = |accept: fn(R) -> bool| {
+            let others = calls
+                .iter()
+                .enumerate()
+                .filter(|(other, c)| *other != index && c.begun < call.ended);
+            others
+                .into_iter()
+                .any(|(_, other)| other.heard.result().is_none_or(accept))
+        };
+        match reply.result {
+            R::Created => {
+                created += 1;
+                check_acknowledged(id, &reply, stored, violations);
+            }
+            R::Exists => {
+                if !used_before(|result| matches!(result, R::Created | R::Exists)) {
+                    violations.push(Violation::NeverUsed(id, reply.result));
+                }
+                check_acknowledged(id, &reply, stored, violations);
+            }
+            R::IdAlreadyFailed if !used_before(|r| burns_id(r) || r == R::IdAlreadyFailed) => {
+                violations.push(Violation::NeverUsed(id, reply.result));
+            }
+            refusal if stored.is_some() && (final_refusal(refusal) || index + 1 == calls.len()) => {
+                violations.push(Violation::RefusedButApplied(id, refusal));
+            }
+            _ => {}
+        }
+    }
+    if created > 1 {
+        violations.push(Violation::Doubled(id));
+    }
+}
+
+/// Whether nothing can be applied under the id after this answer.
+fn final_refusal(result: CreateTransferResult) -> bool {
+    burns_id(result) || result == CreateTransferResult::IdAlreadyFailed
+}
+
+fn check_acknowledged(
+    id: TransferId,
+    reply: &TransferReply,
+    stored: Option<&Stored>,
+    violations: &mut Vec<Violation>,
+) {
+    let Some(stored) = stored else {
+        violations.push(Violation::Lost(id));
+        return;
+    };
+    if stored.transfer.timestamp != reply.timestamp {
+        let (told, there) = (reply.timestamp, stored.transfer.timestamp);
+        violations.push(Violation::TimestampChanged { id, told, there });
+    }
+    let told = After {
+        debit: reply.debit,
+        credit: reply.credit,
+    };
+    let new = reply.result == CreateTransferResult::Created;
+    if new && stored.after.is_some_and(|after| after != told) {
+        violations.push(Violation::BalancesChanged(id));
+    }
+}
+
+/// What was answered before another was asked is stamped before it.
+fn check_real_time(calls: &[Call], violations: &mut Vec<Violation>) {
+    let created = |call: &&Call| call.heard.result() == Some(CreateTransferResult::Created);
+    let stamp = |call: &Call| match call.heard {
+        Heard::Reply(reply) => reply.timestamp,
+        Heard::Nothing => TimestampNs(0),
+    };
+    let mut by_begin: Vec<&Call> = calls.iter().filter(created).collect();
+    let mut by_end = by_begin.clone();
+    by_begin.sort_by_key(|call| call.begun);
+    by_end.sort_by_key(|call| call.ended);
+    let mut ended = by_end.into_iter().peekable();
+    let mut latest: Option<&Call> = None;
+    for call in by_begin {
+        while let Some(other) = ended.next_if(|other| other.ended < call.begun) {
+            if latest.is_none_or(|latest| stamp(other) > stamp(latest)) {
+                latest = Some(other);
+            }
+        }
+        if let Some(first) = latest.filter(|first| stamp(first) >= stamp(call)) {
+            violations.push(Violation::RealTimeBroken {
+                first: first.transfer.id,
+                second: call.transfer.id,
+            });
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The crash test: a real node is killed again and again under load, and its books are held against what its clients heard.
+
+mod books;
+mod checker;
+mod record;
+
+pub use checker::{Observed, Violation, check};
+pub use record::{Call, Heard, Moment, burns_id};

@@ -1,0 +1,56 @@
+//! What clients did and heard (pure).
+
+use ledger::{CreateTransferResult, Transfer, TransferReply};
+
+/// A point in the order of what all clients did: of two moments the lower came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub u64);
+
+/// One attempt at one transfer. A client that heard nothing tries the same id again; that is another call.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// What was asked.
+    pub transfer: Transfer,
+    /// Before it was sent.
+    pub begun: Moment,
+    /// After the answer came, or was given up.
+    pub ended: Moment,
+    /// What came back.
+    pub heard: Heard,
+}
+
+/// What a client heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The node's answer. It is a promise from here on.
+    Reply(TransferReply),
+    /// Nothing: it may have happened or not.
+    Nothing,
+}
+
+impl Heard {
+    /// The result, if an answer came.
+    #[must_use]
+    pub fn result(&self) -> Option<CreateTransferResult> {
+        match self {
+            Self::Reply(reply) => Some(reply.result),
+            Self::Nothing => None,
+        }
+    }
+}
+
+/// Whether a refusal uses up the id for ever.
+#[must_use]
+pub fn burns_id(result: CreateTransferResult) -> bool {
+    use CreateTransferResult as R;
+    matches!(
+        result,
+        R::DebitAccountNotFound
+            | R::CreditAccountNotFound
+            | R::PendingTransferNotFound
+            | R::ExceedsCredits
+            | R::ExceedsDebits
+            | R::DebitAccountAlreadyClosed
+            | R::CreditAccountAlreadyClosed
+    )
+}

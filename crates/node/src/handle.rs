@@ -1,6 +1,6 @@
 //! What the edges (API, command line) may ask of a node. Owns: requests, replies and their errors.
 
-use history::{Filter, FilterError};
+use history::FilterError;
 use ledger::{
     Account, AccountFlags, AccountId, AccountReply, ActorId, Amount, Balances, DescribeLedgerResult, Events,
     Height, LedgerDescription, LedgerId, Row, RowNumber, Sealed, TimestampNs, Transfer, TransferId,
@@ -115,7 +115,7 @@ pub struct TransferView {
 }
 
 /// An account's totals at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BalanceAt {
     /// When the last entry at or before the moment was made; 0 when there was none.
     pub timestamp: TimestampNs,

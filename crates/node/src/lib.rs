@@ -2,8 +2,23 @@
 //!
 //! Owns: the order of commands and when an answer may leave. Must not: know of wire formats.
 
+mod clock;
+mod error;
 mod handle;
+mod inbox;
+mod metadata;
+mod metrics;
 mod node;
+mod options;
+mod reads;
+mod recovery;
+mod sequencer;
+mod snapshots;
+mod threads;
+mod trial;
 
+pub use clock::{Clock, SystemClock};
+pub use error::NodeError;
 pub use handle::*;
 pub use node::{Feed, Node};
+pub use options::NodeOptions;

@@ -1,45 +1,143 @@
-//! The node as the edges see it.
+//! The node as the edges see it. Owns: the threads, and when a read may answer.
 
+use crate::clock::{Clock, SystemClock};
+use crate::inbox::Inbox;
+use crate::metadata::MetadataSealer;
+use crate::metrics::Metrics;
+use crate::reads::{Read, State};
+use crate::recovery::{Layout, recover};
+use crate::sequencer::Sequencer;
+use crate::threads::{self, Background, DiskWatch, Shared};
 use crate::{
-    AccountEntries, AccountView, BalanceAt, Page, ReadError, Reply, Request, Status, SubmitError,
-    TransferView, TrialBalance,
+    AccountEntries, AccountView, BalanceAt, NodeError, NodeOptions, Page, ReadError, Reply, Request, Status,
+    SubmitError, TransferView, TrialBalance, trial,
 };
-use history::Filter;
-use journal::Block;
-use ledger::{AccountId, Height, LedgerDescription, LedgerId, Sealed, TimestampNs, TransferId};
-use std::sync::Arc;
-use tokio::sync::oneshot;
+use history::{AccountSide, Filter, HistoryError, Reader, StoredRow};
+use journal::{Block, BlockReader, Journal, Term, WriterId};
+use ledger::{
+    Account, AccountId, AccountNumber, EVENTS_PER_REQUEST_MAX, Height, LedgerDescription, LedgerId,
+    RowNumber, Sealed, TimestampNs, TransferId,
+};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use storage::{DirectoryLock, FileSystem, Storage};
+use tokio::sync::{oneshot, watch};
 
-/// A running node; cheap to clone.
+/// A running node; cheap to clone. [`Node::stop`] ends it; dropping the last handle without it leaves the work
+/// to recovery, as a crash would.
 #[derive(Clone)]
-pub struct Node {}
-
-/// Final blocks in order, waiting for new ones. Ends when the node stops.
-pub struct Feed {}
-
-impl Feed {
-    /// The next block. Cancel safe.
-    ///
-    /// # Errors
-    /// [`ReadError::Fault`] when the journal cannot be read.
-    pub async fn next(&mut self) -> Option<Result<Arc<Block>, ReadError>> {
-        panic!("under construction")
-    }
+pub struct Node {
+    inner: Arc<Inner>,
 }
 
-/// Everything here panics until the node lands; the signatures stand.
-#[allow(clippy::unused_async, unused_variables)]
+struct Inner {
+    shared: Arc<Shared>,
+    reader: Reader,
+    blocks: Arc<dyn BlockReader>,
+    metadata: MetadataSealer,
+    epoch: u64,
+    running: Mutex<Option<Running>>,
+}
+
+/// What [`Node::stop`] waits for, in that order.
+struct Running {
+    sequencer: JoinHandle<()>,
+    committer: JoinHandle<()>,
+    indexer: JoinHandle<history::Writer>,
+    background: JoinHandle<()>,
+    disk: JoinHandle<()>,
+    disk_stop: crossbeam_channel::Sender<()>,
+    _lock: DirectoryLock,
+}
+
 impl Node {
+    /// Opens the data directory, recovers and starts. `progress` is told height and head during a replay.
+    ///
+    /// # Errors
+    /// [`NodeError`]; nothing was changed except that a torn tail may have been cut.
+    pub fn open(options: &NodeOptions, progress: impl FnMut(Height, Height)) -> Result<Self, NodeError> {
+        let directory = &options.directory;
+        let lock = DirectoryLock::acquire(directory).map_err(|source| match source.kind() {
+            std::io::ErrorKind::WouldBlock => NodeError::Locked {
+                path: directory.clone(),
+            },
+            _ => NodeError::File {
+                path: directory.clone(),
+                source,
+            },
+        })?;
+        let storage: Arc<dyn Storage> = Arc::new(FileSystem);
+        let history_options = history::Options {
+            flush_rows: options.index_flush_rows,
+            ..history::Options::default()
+        };
+        let recovered = recover(storage.clone(), options, history_options, random_u64(), progress)?;
+        let metrics = Metrics::default();
+        metrics.height.store(recovered.head.height.0, Ordering::Relaxed);
+        metrics.indexed.store(recovered.head.height.0, Ordering::Relaxed);
+        metrics.rows.store(recovered.ledger.rows().0, Ordering::Relaxed);
+        metrics
+            .accounts_total
+            .store(u64::from(recovered.ledger.accounts_len()), Ordering::Relaxed);
+        let shared = Arc::new(Shared {
+            inbox: Inbox::new(options),
+            durable: watch::Sender::new(recovered.head.height),
+            indexed: watch::Sender::new(recovered.head.height),
+            metrics,
+            index_lag_rows: AtomicU64::new(0),
+            index_lag_rows_max: options.index_lag_rows_max,
+        });
+        let inner = Inner {
+            shared: shared.clone(),
+            reader: recovered.reader.clone(),
+            blocks: recovered.journal.reader(),
+            metadata: MetadataSealer::new(recovered.keys.clone()),
+            epoch: recovered.head.epoch + 1,
+            running: Mutex::new(Some(start(storage, options, recovered, shared, lock)?)),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Takes no more requests, answers those taken in, writes the index out and ends the threads. Nothing is lost.
+    /// Blocking; call it off the runtime's workers.
+    pub fn stop(&self) {
+        let Some(running) = self
+            .inner
+            .running
+            .lock()
+            .expect("no thread panics with the node")
+            .take()
+        else {
+            return;
+        };
+        let ended = "a thread that fails stops the process";
+        self.inner.shared.inbox.stop();
+        running.sequencer.join().expect(ended);
+        running.committer.join().expect(ended);
+        let mut writer = running.indexer.join().expect(ended);
+        running.background.join().expect(ended);
+        drop(running.disk_stop);
+        running.disk.join().expect(ended);
+        writer.freeze();
+        if let Err(error) = crate::recovery::run_jobs(&mut writer) {
+            tracing::warn!(%error, "the index could not be written out; the next start replays more");
+        }
+    }
+
     /// Enqueues a request; the order of calls is the order of commands. The receiver gets the answer
     /// once it is final.
     ///
     /// # Errors
-    /// What refuses it at once: [`SubmitError::Overloaded`], `Unavailable`, `StorageFull`, `Expired`, `Invalid`.
+    /// What refuses it at once: [`SubmitError::Overloaded`], `Unavailable`, `StorageFull`, `Invalid`.
     pub fn submit(
         &self,
         request: Request,
     ) -> Result<oneshot::Receiver<Result<Reply, SubmitError>>, SubmitError> {
-        panic!("under construction")
+        self.inner.shared.inbox.submit(request)
     }
 
     /// [`Node::submit`] and the wait for its answer, up to the deadline.
@@ -47,13 +145,22 @@ impl Node {
     /// # Errors
     /// [`SubmitError`].
     pub async fn call(&self, request: Request) -> Result<Reply, SubmitError> {
-        panic!("under construction")
+        let deadline = request.deadline;
+        let receiver = self.submit(request)?;
+        let answer = match deadline {
+            None => receiver.await,
+            Some(deadline) => match tokio::time::timeout_at(deadline.into(), receiver).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(SubmitError::Unknown),
+            },
+        };
+        answer.unwrap_or(Err(SubmitError::Unknown))
     }
 
     /// Encrypts metadata (JSON text of at most 4 KiB) deterministically under the metadata key.
     #[must_use]
     pub fn seal_metadata(&self, json: &[u8]) -> Sealed {
-        panic!("under construction")
+        self.inner.metadata.seal(json)
     }
 
     /// Accounts in the order asked, missing ones left out. Linearizable.
@@ -61,7 +168,9 @@ impl Node {
     /// # Errors
     /// [`ReadError`].
     pub async fn accounts(&self, ids: Vec<AccountId>) -> Result<Vec<AccountView>, ReadError> {
-        panic!("under construction")
+        check_ids(ids.len())?;
+        let found = self.ask(|sender| Read::Accounts(ids, sender)).await?;
+        self.account_views(found).await
     }
 
     /// Transfers in the order asked, missing ones left out.
@@ -69,7 +178,12 @@ impl Node {
     /// # Errors
     /// [`ReadError`].
     pub async fn transfers(&self, ids: Vec<TransferId>) -> Result<Vec<TransferView>, ReadError> {
-        panic!("under construction")
+        check_ids(ids.len())?;
+        let rows = self.history(move |reader| reader.transfers(&ids)).await?;
+        rows.into_iter()
+            .flatten()
+            .map(|row| self.transfer_view(row))
+            .collect()
     }
 
     /// Transfers and expiries that match; `of` narrows them to an account (`filter.account` is left `None`).
@@ -79,9 +193,36 @@ impl Node {
     pub async fn query_transfers(
         &self,
         of: Option<AccountEntries>,
-        filter: Filter,
+        mut filter: Filter,
     ) -> Result<Page<TransferView>, ReadError> {
-        panic!("under construction")
+        if let Some(AccountEntries {
+            account,
+            debits,
+            credits,
+        }) = of
+        {
+            let account = self.number_of(account).await?;
+            filter.account = Some(AccountSide {
+                account,
+                debits,
+                credits,
+            });
+        }
+        filter.validate()?;
+        let matches = self
+            .history(move |reader| reader.query_transfers(&filter))
+            .await?;
+        let next = matches
+            .items
+            .last()
+            .filter(|_| matches.more)
+            .map(|row| row.number);
+        let items = matches
+            .items
+            .into_iter()
+            .map(|row| self.transfer_view(row))
+            .collect::<Result<_, _>>()?;
+        Ok(Page { items, next })
     }
 
     /// Accounts that match.
@@ -89,7 +230,15 @@ impl Node {
     /// # Errors
     /// [`ReadError`].
     pub async fn query_accounts(&self, filter: Filter) -> Result<Page<AccountView>, ReadError> {
-        panic!("under construction")
+        filter.validate()?;
+        let matches = self.history(move |reader| reader.query_accounts(&filter)).await?;
+        let last = matches.items.last().filter(|_| matches.more);
+        let next = last.map(|number| RowNumber(u64::from(number.0)));
+        let found = self.ask(|sender| Read::Numbers(matches.items, sender)).await?;
+        Ok(Page {
+            items: self.account_views(found).await?,
+            next,
+        })
     }
 
     /// An account's totals as of a moment (after everything stamped at or before it).
@@ -97,7 +246,14 @@ impl Node {
     /// # Errors
     /// [`ReadError`].
     pub async fn balance_at(&self, account: AccountId, at: TimestampNs) -> Result<BalanceAt, ReadError> {
-        panic!("under construction")
+        let number = self.number_of(account).await?;
+        let found = self.history(move |reader| reader.balance_at(number, at)).await?;
+        Ok(
+            found.map_or_else(BalanceAt::default, |(_, timestamp, balances)| BalanceAt {
+                timestamp,
+                balances,
+            }),
+        )
     }
 
     /// The totals of a ledger at one consistent height.
@@ -105,7 +261,8 @@ impl Node {
     /// # Errors
     /// [`ReadError`].
     pub async fn trial_balance(&self, ledger: LedgerId) -> Result<TrialBalance, ReadError> {
-        panic!("under construction")
+        let state = self.ask(Read::State).await?;
+        blocking(move || Ok(trial::balance(&state, ledger))).await
     }
 
     /// Every ledger that was described or has an account, by rising id.
@@ -113,24 +270,262 @@ impl Node {
     /// # Errors
     /// [`ReadError`].
     pub async fn ledgers(&self) -> Result<Vec<LedgerDescription>, ReadError> {
-        panic!("under construction")
+        let state: State = self.ask(Read::State).await?;
+        blocking(move || {
+            let mut ledgers = BTreeMap::new();
+            for account in state.snapshot.accounts() {
+                ledgers
+                    .entry(account.ledger)
+                    .or_insert_with(|| state.description(account.ledger));
+            }
+            for description in &state.descriptions {
+                ledgers
+                    .entry(description.ledger)
+                    .or_insert_with(|| description.clone());
+            }
+            Ok(ledgers.into_values().collect())
+        })
+        .await
     }
 
     /// Final blocks from a height on (1 is the first).
     #[must_use]
     pub fn feed(&self, from: Height) -> Feed {
-        panic!("under construction")
+        let shared = &self.inner.shared;
+        Feed {
+            blocks: self.inner.blocks.clone(),
+            durable: shared.durable.subscribe(),
+            next: Height(from.0.max(1)),
+        }
     }
 
     /// How the node is.
     #[must_use]
     pub fn status(&self) -> Status {
-        panic!("under construction")
+        let shared = &self.inner.shared;
+        let reason = if shared.inbox.stopping() {
+            "the node stops"
+        } else if shared.inbox.storage_full() {
+            "storage is full"
+        } else {
+            ""
+        };
+        Status {
+            writable: reason.is_empty(),
+            reason: reason.to_owned(),
+            height: *shared.durable.borrow(),
+            indexed: *shared.indexed.borrow(),
+            epoch: self.inner.epoch,
+        }
     }
 
     /// All metrics in Prometheus' text format, version 0.0.4.
     #[must_use]
     pub fn metrics_text(&self) -> String {
-        panic!("under construction")
+        self.inner.shared.metrics.render()
     }
+
+    /// Puts a read to the sequencer and waits until its answer is final.
+    async fn ask<T>(&self, read: impl FnOnce(oneshot::Sender<T>) -> Read) -> Result<T, ReadError> {
+        let (sender, receiver) = oneshot::channel();
+        self.inner
+            .shared
+            .inbox
+            .read(read(sender))
+            .map_err(|_| ReadError::Unavailable)?;
+        receiver.await.map_err(|_| ReadError::Unavailable)
+    }
+
+    async fn number_of(&self, id: AccountId) -> Result<AccountNumber, ReadError> {
+        let found = self.ask(|sender| Read::Accounts(vec![id], sender)).await?;
+        found
+            .first()
+            .map(|(number, _)| *number)
+            .ok_or(ReadError::NoAccount(id))
+    }
+
+    /// Asks history once it holds everything that was final when the question came.
+    async fn history<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Reader) -> Result<T, HistoryError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let final_height = *self.inner.shared.durable.borrow();
+        let mut indexed = self.inner.shared.indexed.subscribe();
+        indexed
+            .wait_for(|height| *height >= final_height)
+            .await
+            .map_err(|_| ReadError::Unavailable)?;
+        let reader = self.inner.reader.clone();
+        blocking(move || question(&reader).map_err(history_fault)).await
+    }
+
+    async fn account_views(
+        &self,
+        found: Vec<(AccountNumber, Account)>,
+    ) -> Result<Vec<AccountView>, ReadError> {
+        let numbers: Vec<AccountNumber> = found.iter().map(|(number, _)| *number).collect();
+        let metadata = if self.inner.reader.has_account_metadata() {
+            self.history(move |reader| {
+                numbers
+                    .iter()
+                    .map(|number| reader.account_metadata(*number))
+                    .collect()
+            })
+            .await?
+        } else {
+            vec![None; found.len()]
+        };
+        let view = |((_, account), sealed): ((_, Account), Option<Sealed>)| {
+            Ok(AccountView {
+                account,
+                metadata: self.open_metadata(sealed)?,
+            })
+        };
+        found.into_iter().zip(metadata).map(view).collect()
+    }
+
+    fn transfer_view(&self, stored: StoredRow) -> Result<TransferView, ReadError> {
+        let metadata = self.open_metadata(stored.metadata)?;
+        Ok(TransferView {
+            number: stored.number,
+            row: stored.row,
+            metadata,
+        })
+    }
+
+    fn open_metadata(&self, sealed: Option<Sealed>) -> Result<Option<Vec<u8>>, ReadError> {
+        let open = |sealed: Sealed| {
+            self.inner.metadata.open(&sealed).map_err(|error| {
+                tracing::error!(%error, code = "NOD-0019", "metadata does not open");
+                ReadError::Fault
+            })
+        };
+        sealed.map(open).transpose()
+    }
+}
+
+/// Final blocks in order, waiting for new ones. Ends when the node stops.
+pub struct Feed {
+    blocks: Arc<dyn BlockReader>,
+    durable: watch::Receiver<Height>,
+    next: Height,
+}
+
+impl Feed {
+    /// The next block. Cancel safe.
+    ///
+    /// # Errors
+    /// [`ReadError::Fault`] when the journal cannot be read.
+    pub async fn next(&mut self) -> Option<Result<Arc<Block>, ReadError>> {
+        let height = self.next;
+        self.durable.wait_for(|durable| *durable >= height).await.ok()?;
+        let blocks = self.blocks.clone();
+        let block = blocking(move || {
+            blocks.read(height).map(Arc::new).map_err(|error| {
+                tracing::error!(%error, code = "NOD-0020", %height, "a block cannot be read");
+                ReadError::Fault
+            })
+        });
+        let block = block.await;
+        self.next = Height(height.0 + 1);
+        Some(block)
+    }
+}
+
+fn start(
+    storage: Arc<dyn Storage>,
+    options: &NodeOptions,
+    recovered: crate::recovery::Recovered,
+    shared: Arc<Shared>,
+    lock: DirectoryLock,
+) -> Result<Running, NodeError> {
+    let (commit, batches) = crossbeam_channel::bounded(1);
+    let (to_indexer, from_committer) = crossbeam_channel::unbounded();
+    let (to_background, chores) = crossbeam_channel::unbounded();
+    let (disk_stop, disk_stopped) = crossbeam_channel::bounded(0);
+    let term = Term {
+        epoch: recovered.head.epoch + 1,
+        writer: WriterId(random_u128()),
+    };
+    let layout = Layout::new(options);
+    let disk_watch = DiskWatch {
+        storage: storage.clone(),
+        directory: options.directory.clone(),
+        preparer: recovered.journal.preparer(),
+        reserve_bytes: options.disk_reserve_bytes,
+    };
+    let background = Background {
+        storage,
+        snapshots: layout.snapshots,
+        keys: recovered.keys,
+    };
+    let sequencer = Sequencer::new(
+        recovered.ledger,
+        recovered.reader.clone(),
+        recovered.head.height,
+        options,
+    );
+    let (journal, writer, archive) = (Box::new(recovered.journal), recovered.writer, recovered.reader);
+
+    let sharing = [shared.clone(), shared.clone(), shared.clone(), shared];
+    let [to_sequencer, to_committer, for_indexer, to_disk] = sharing;
+    let from_background = to_indexer.clone();
+    let committer = threads::spawn("journal", move || {
+        threads::run_committer(journal, term, &batches, &to_indexer, &to_committer)
+    })?;
+    let indexer = threads::spawn("history", move || {
+        threads::run_indexer(writer, &from_committer, &to_background, &for_indexer)
+    })?;
+    let background = threads::spawn("background", move || background.run(&chores, &from_background))?;
+    let disk = threads::spawn("disk", move || disk_watch.run(&to_disk, &disk_stopped))?;
+    let sequencer = threads::spawn("sequencer", move || {
+        let clock = SystemClock::default();
+        let clock: &dyn Clock = &clock;
+        threads::run_sequencer(sequencer, &archive, &to_sequencer, clock, &commit)
+    })?;
+    Ok(Running {
+        sequencer,
+        committer,
+        indexer,
+        background,
+        disk,
+        disk_stop,
+        _lock: lock,
+    })
+}
+
+fn check_ids(count: usize) -> Result<(), ReadError> {
+    if count == 0 || count > EVENTS_PER_REQUEST_MAX {
+        Err(ReadError::Ids)
+    } else {
+        Ok(())
+    }
+}
+
+fn history_fault(error: HistoryError) -> ReadError {
+    match error {
+        HistoryError::Filter(filter) => ReadError::Filter(filter),
+        error => {
+            tracing::error!(%error, code = "NOD-0021", "history cannot be read");
+            ReadError::Fault
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or(Err(ReadError::Unavailable))
+}
+
+fn random_u128() -> u128 {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system's random generator works");
+    u128::from_le_bytes(bytes)
+}
+
+fn random_u64() -> u64 {
+    random_u128() as u64
 }

@@ -108,6 +108,14 @@ impl DataKey {
             .or(Err(KeyError::Authentication(self.id.0)))
     }
 
+    /// HMAC-SHA-256 of the bytes under this key.
+    #[must_use]
+    pub fn mac(&self, bytes: &[u8]) -> [u8; 32] {
+        use aws_lc_rs::hmac;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.bytes);
+        hmac::sign(&key, bytes).as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes")
+    }
+
     /// A key for one purpose (a file, a kind of data), derived by HKDF-Expand with SHA-256 from this one; same id.
     #[must_use]
     pub fn derive(&self, purpose: &[u8]) -> Self {

@@ -1,0 +1,263 @@
+//! The sequencer's one mailbox. Owns: the bounds of the queue and what is refused at its door.
+//!
+//! Everything that the sequencer waits for comes here, so that it sleeps in one place. Writes are bounded
+//! and refused when the bound is reached; reads are bounded apart, so that neither starves the other.
+
+use crate::{NodeOptions, Reply, Request, RequestBody, SubmitError};
+use journal::Draft;
+use ledger::{Height, Outcome};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Where an answer goes.
+pub type ReplySender = oneshot::Sender<Result<Reply, SubmitError>>;
+
+/// Reads waiting before further ones are refused.
+const READS_MAX: usize = 65_536;
+
+/// A write that waits for the sequencer.
+pub struct Write {
+    /// What is asked.
+    pub request: Request,
+    /// Where the answer goes.
+    pub reply: ReplySender,
+}
+
+/// What is back from the committer: the block is durable.
+pub struct Committed {
+    /// The block's height.
+    pub height: Height,
+    /// Its draft, to be used again.
+    pub draft: Draft,
+}
+
+/// Everything that arrived since the last look.
+pub struct Arrivals<Read> {
+    /// Writes, in the order of their submission.
+    pub writes: VecDeque<Write>,
+    /// Reads.
+    pub reads: VecDeque<Read>,
+    /// Durable blocks, in order.
+    pub committed: VecDeque<Committed>,
+    /// Outcomes that the indexer is done with, to be used again.
+    pub spent: Vec<Outcome>,
+    /// Whether the node is to stop once everything taken in is answered.
+    pub stopping: bool,
+}
+
+impl<Read> Default for Arrivals<Read> {
+    fn default() -> Self {
+        Self {
+            writes: VecDeque::new(),
+            reads: VecDeque::new(),
+            committed: VecDeque::new(),
+            spent: Vec::new(),
+            stopping: false,
+        }
+    }
+}
+
+struct Waiting<Read> {
+    arrivals: Arrivals<Read>,
+    /// Events that were submitted and not yet taken up by the sequencer, held ones included.
+    queued_events: usize,
+    queued_requests: usize,
+    /// The sequencer waits.
+    asleep: bool,
+    /// Something came that the sequencer should see before it goes to sleep.
+    news: bool,
+}
+
+/// The mailbox.
+pub struct Inbox<Read> {
+    waiting: Mutex<Waiting<Read>>,
+    bell: Condvar,
+    storage_full: AtomicBool,
+    events_max: usize,
+    requests_max: usize,
+}
+
+impl<Read> Inbox<Read> {
+    /// An empty one with the bounds given.
+    pub fn new(options: &NodeOptions) -> Self {
+        Self {
+            waiting: Mutex::new(Waiting {
+                arrivals: Arrivals::default(),
+                queued_events: 0,
+                queued_requests: 0,
+                asleep: false,
+                news: false,
+            }),
+            bell: Condvar::new(),
+            storage_full: AtomicBool::new(false),
+            events_max: options.queue_events_max,
+            requests_max: options.queue_requests_max,
+        }
+    }
+
+    /// Takes a write in, or says why not. Nothing was done when it is refused.
+    pub fn submit(
+        &self,
+        request: Request,
+    ) -> Result<oneshot::Receiver<Result<Reply, SubmitError>>, SubmitError> {
+        let events = events_of(&request.body)?;
+        if self.storage_full.load(Ordering::Relaxed) {
+            return Err(SubmitError::StorageFull {
+                retry_after: Duration::from_secs(1),
+            });
+        }
+        let (reply, receiver) = oneshot::channel();
+        let mut waiting = self.lock();
+        if waiting.arrivals.stopping {
+            return Err(SubmitError::Unavailable {
+                retry_after: Duration::from_secs(1),
+            });
+        }
+        if waiting.queued_requests >= self.requests_max
+            || (waiting.queued_requests > 0 && waiting.queued_events + events > self.events_max)
+        {
+            return Err(SubmitError::Overloaded {
+                retry_after: Duration::from_millis(20),
+            });
+        }
+        waiting.queued_events += events;
+        waiting.queued_requests += 1;
+        waiting.arrivals.writes.push_back(Write { request, reply });
+        self.ring(waiting);
+        Ok(receiver)
+    }
+
+    /// Takes a read in; gives it back when too many wait or the node stops.
+    pub fn read(&self, read: Read) -> Result<(), Read> {
+        let mut waiting = self.lock();
+        if waiting.arrivals.stopping || waiting.arrivals.reads.len() >= READS_MAX {
+            return Err(read);
+        }
+        waiting.arrivals.reads.push_back(read);
+        self.ring(waiting);
+        Ok(())
+    }
+
+    /// A block is durable.
+    pub fn committed(&self, committed: Committed) {
+        let mut waiting = self.lock();
+        waiting.arrivals.committed.push_back(committed);
+        self.ring(waiting);
+    }
+
+    /// The indexer is done with these. `wake` a sequencer that waits because the index is behind;
+    /// otherwise it may sleep on.
+    pub fn indexed(&self, spent: &mut Vec<Outcome>, wake: bool) {
+        let mut waiting = self.lock();
+        waiting.arrivals.spent.append(spent);
+        if wake {
+            self.ring(waiting);
+        }
+    }
+
+    /// The sequencer took up a write: its place in the queue is free.
+    pub fn taken_up(&self, requests: usize, events: usize) {
+        let mut waiting = self.lock();
+        waiting.queued_requests -= requests;
+        waiting.queued_events -= events;
+    }
+
+    /// Whether writes are refused because the disk is full.
+    pub fn storage_full(&self) -> bool {
+        self.storage_full.load(Ordering::Relaxed)
+    }
+
+    /// Says that the disk is full, or that there is room again.
+    pub fn set_storage_full(&self, full: bool) {
+        if self.storage_full.swap(full, Ordering::Relaxed) != full {
+            if full {
+                tracing::warn!(
+                    code = "NOD-0013",
+                    "storage is full: writes are refused, reads go on"
+                );
+            } else {
+                tracing::info!("there is room again: writes are taken");
+            }
+        }
+    }
+
+    /// Refuses new writes and reads; those taken in are still answered.
+    pub fn stop(&self) {
+        let mut waiting = self.lock();
+        waiting.arrivals.stopping = true;
+        self.ring(waiting);
+    }
+
+    /// Whether new requests are refused because the node stops.
+    pub fn stopping(&self) -> bool {
+        self.lock().arrivals.stopping
+    }
+
+    /// Moves everything that arrived into `arrivals` (whose queues are appended to). Waits for something at most
+    /// `patience` when nothing did; `None` waits for ever.
+    pub fn collect(&self, arrivals: &mut Arrivals<Read>, patience: Option<Duration>) {
+        let mut waiting = self.lock();
+        if !waiting.news && patience != Some(Duration::ZERO) {
+            waiting.asleep = true;
+            waiting = match patience {
+                None => self
+                    .bell
+                    .wait_while(waiting, |w| !w.news)
+                    .expect("no thread panics with the inbox"),
+                Some(patience) => {
+                    let woken = self.bell.wait_timeout_while(waiting, patience, |w| !w.news);
+                    woken.expect("no thread panics with the inbox").0
+                }
+            };
+            waiting.asleep = false;
+        }
+        waiting.news = false;
+        let new = &mut waiting.arrivals;
+        append(&mut arrivals.writes, &mut new.writes);
+        append(&mut arrivals.reads, &mut new.reads);
+        append(&mut arrivals.committed, &mut new.committed);
+        arrivals.spent.append(&mut new.spent);
+        arrivals.stopping = new.stopping;
+    }
+
+    fn ring(&self, mut waiting: std::sync::MutexGuard<'_, Waiting<Read>>) {
+        let first = !std::mem::replace(&mut waiting.news, true);
+        let asleep = waiting.asleep;
+        drop(waiting);
+        if first && asleep {
+            self.bell.notify_one();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting<Read>> {
+        self.waiting.lock().expect("no thread panics with the inbox")
+    }
+}
+
+/// Moves all of `from` behind what is in `to`; swaps when that is nothing, so that no copy is made.
+fn append<T>(to: &mut VecDeque<T>, from: &mut VecDeque<T>) {
+    if to.is_empty() {
+        std::mem::swap(to, from);
+    } else {
+        to.append(from);
+    }
+}
+
+/// How many events a request has, when that is a number it may have.
+pub fn events_of(body: &RequestBody) -> Result<usize, SubmitError> {
+    let events = match body {
+        RequestBody::CreateAccounts(events) => events.events.len(),
+        RequestBody::CreateTransfers(events) => events.events.len(),
+        RequestBody::DescribeLedger(_) => 1,
+    };
+    match events {
+        0 => Err(SubmitError::Invalid("a request must hold at least one event")),
+        n if n > ledger::EVENTS_PER_REQUEST_MAX => {
+            Err(SubmitError::Invalid("a request may hold at most 8190 events"))
+        }
+        n => Ok(n),
+    }
+}

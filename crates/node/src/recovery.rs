@@ -1,0 +1,277 @@
+//! Coming back: journal, history, snapshot, replay. Owns: what is trusted after a start, and in which order.
+//!
+//! The journal is the truth. History and snapshots are derived: they are used as far as their height and hash agree
+//! with the journal, and made anew otherwise. Replay must reproduce the results logged beside the commands; a
+//! difference stops the node with the height named.
+
+use crate::{NodeError, NodeOptions, snapshots};
+use history::{HistoryError, Position, Reader, Writer};
+use journal::{Block, BlockReader, Entry, Head, LocalJournal, LocalOptions, Results, ShardId};
+use ledger::{CommandBody, Height, Ledger, Outcome};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use storage::{KeyRing, Storage};
+
+/// Blocks decoded ahead of the replay.
+const BLOCKS_AHEAD: usize = 64;
+
+/// Where a node keeps what, below its data directory.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Segments of the journal.
+    pub journal: PathBuf,
+    /// The history index.
+    pub history: PathBuf,
+    /// Snapshots of the ledger.
+    pub snapshots: PathBuf,
+    /// The data key.
+    pub keys: PathBuf,
+}
+
+impl Layout {
+    /// For the options given.
+    #[must_use]
+    pub fn new(options: &NodeOptions) -> Self {
+        let directory = &options.directory;
+        Self {
+            journal: directory.join("journal"),
+            history: directory.join("history"),
+            snapshots: directory.join("snapshots"),
+            keys: options.key_file.clone().unwrap_or_else(|| directory.join("keys")),
+        }
+    }
+}
+
+/// Everything a node goes on from.
+pub struct Recovered {
+    /// Ready to append after `head`.
+    pub journal: LocalJournal,
+    /// The last durable block.
+    pub head: Head,
+    /// The ledger after that block.
+    pub ledger: Ledger,
+    /// The index, up to that block.
+    pub writer: Writer,
+    /// Its readers.
+    pub reader: Reader,
+    /// The keys.
+    pub keys: KeyRing,
+    /// Blocks that were replayed.
+    pub replayed: u64,
+}
+
+/// Opens journal, history and snapshot and replays what is missing. `progress` is told height and head.
+///
+/// # Errors
+/// [`NodeError`]: nothing is guessed.
+pub fn recover(
+    storage: Arc<dyn Storage>,
+    options: &NodeOptions,
+    history_options: history::Options,
+    hash_seed: u64,
+    mut progress: impl FnMut(Height, Height),
+) -> Result<Recovered, NodeError> {
+    let layout = Layout::new(options);
+    for directory in [&layout.journal, &layout.history, &layout.snapshots] {
+        storage
+            .create_directory(directory)
+            .map_err(|source| file_error(directory, source))?;
+    }
+    let keys = KeyRing::from_file(&*storage, &layout.keys)?;
+    let local = LocalOptions {
+        shard: ShardId(0),
+        segment_bytes: options.segment_bytes,
+        ..LocalOptions::default()
+    };
+    let (journal, opened) = LocalJournal::open(storage.clone(), &layout.journal, keys.clone(), local)?;
+    if let Some(cut) = &opened.cut {
+        tracing::warn!(
+            code = "NOD-0015",
+            ?cut,
+            "a torn tail was cut; it was never acknowledged"
+        );
+    }
+    let head = opened.head;
+    let blocks = journal::Journal::reader(&journal);
+    let (mut writer, reader) = open_history(&storage, &layout.history, &keys, history_options, &*blocks)?;
+    let durable = writer.durable();
+    let usable = |position: snapshots::SnapshotPosition| {
+        position.rows <= durable.rows && is_in_journal(&*blocks, position.height, position.hash)
+    };
+    let found = snapshots::load_newest(&*storage, &layout.snapshots, &keys, hash_seed, usable)?;
+    let (from, mut ledger) = match found {
+        Some((position, ledger)) => (position.height, ledger),
+        None => (Height(0), Ledger::with_hash_seed(hash_seed)),
+    };
+    let start = Height(from.0 + 1);
+    replay(&*blocks, start, &mut ledger, &reader, |block, outcomes| {
+        for outcome in outcomes.iter() {
+            writer.append(outcome)?;
+        }
+        if block.height > writer.published().height {
+            writer.commit(block.height, block.hash.0)?;
+        }
+        run_jobs(&mut writer)?;
+        progress(block.height, head.height);
+        Ok(())
+    })?;
+    if reader.published().rows != ledger.rows() {
+        return Err(NodeError::HistoryBehind {
+            history: reader.published().rows,
+            ledger: ledger.rows(),
+        });
+    }
+    ledger.forget_archived(reader.archived_below());
+    Ok(Recovered {
+        journal,
+        head,
+        ledger,
+        writer,
+        reader,
+        keys,
+        replayed: head.height.0 - from.0,
+    })
+}
+
+/// Applies every block from `from` to the head, comparing results; `each` gets the block and its outcomes.
+///
+/// # Errors
+/// [`NodeError::ReplayDiffers`], [`NodeError::UnknownRules`] and what the journal or `each` say.
+pub fn replay(
+    blocks: &dyn BlockReader,
+    from: Height,
+    ledger: &mut Ledger,
+    archive: &Reader,
+    mut each: impl FnMut(&Block, &mut Vec<Outcome>) -> Result<(), NodeError>,
+) -> Result<(), NodeError> {
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(BLOCKS_AHEAD);
+        // Reading, decrypting and checking hashes goes on beside the replay.
+        std::thread::Builder::new()
+            .name("replay-read".to_owned())
+            .spawn_scoped(scope, move || {
+                for block in blocks.scan(from) {
+                    if sender.send(block).is_err() {
+                        return;
+                    }
+                }
+            })
+            .map_err(NodeError::Thread)?;
+        for block in receiver {
+            let block = block?;
+            apply_block(ledger, archive, &block, &mut outcomes)?;
+            each(&block, &mut outcomes)?;
+            ledger.forget_archived(archive.archived_below());
+        }
+        Ok(())
+    })
+}
+
+/// Applies one block and compares its results. `outcomes` holds one per entry afterwards.
+///
+/// # Errors
+/// As [`replay`].
+pub fn apply_block<A: ledger::Archive>(
+    ledger: &mut Ledger,
+    archive: &A,
+    block: &Block,
+    outcomes: &mut Vec<Outcome>,
+) -> Result<(), NodeError> {
+    if block.rules_version != ledger::RULES_VERSION {
+        let known = ledger::RULES_VERSION;
+        return Err(NodeError::UnknownRules {
+            height: block.height,
+            found: block.rules_version,
+            known,
+        });
+    }
+    outcomes.resize_with(block.entries.len(), Outcome::default);
+    for (index, (entry, outcome)) in block.entries.iter().zip(outcomes.iter_mut()).enumerate() {
+        outcome.clear();
+        ledger.apply(archive, entry.timestamp, &entry.command, outcome)?;
+        if let Some(detail) = difference(entry, outcome) {
+            return Err(NodeError::ReplayDiffers {
+                height: block.height,
+                entry: index,
+                detail,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn difference(entry: &Entry, outcome: &Outcome) -> Option<String> {
+    if entry.timestamp != outcome.timestamp {
+        return Some(format!(
+            "timestamp {} was logged, {} came out",
+            entry.timestamp, outcome.timestamp
+        ));
+    }
+    let same = match &entry.results {
+        Results::None => matches!(entry.command.body, CommandBody::BeginEpoch),
+        Results::Accounts(logged) => logged
+            .iter()
+            .copied()
+            .eq(outcome.accounts.iter().map(|reply| reply.result)),
+        Results::Transfers(logged) => logged
+            .iter()
+            .copied()
+            .eq(outcome.transfers.iter().map(|reply| reply.result)),
+        Results::Expired(logged) => *logged == outcome.expired,
+        Results::Described(logged) => outcome.described == Some(*logged),
+    };
+    (!same).then(|| "the results differ from those logged".to_owned())
+}
+
+/// Runs the index's work to its end on this thread.
+///
+/// # Errors
+/// What the index says.
+pub fn run_jobs(writer: &mut Writer) -> Result<(), HistoryError> {
+    while let Some(job) = writer.next_job() {
+        writer.install(job.run()?)?;
+    }
+    Ok(())
+}
+
+fn open_history(
+    storage: &Arc<dyn Storage>,
+    directory: &Path,
+    keys: &KeyRing,
+    options: history::Options,
+    blocks: &dyn BlockReader,
+) -> Result<(Writer, Reader), NodeError> {
+    match Writer::open(storage.clone(), directory, keys, options) {
+        Ok((writer, reader)) => {
+            let Position { height, hash, .. } = writer.durable();
+            if is_in_journal(blocks, height, hash) {
+                return Ok((writer, reader));
+            }
+            tracing::warn!(code = "NOD-0016", %height, "the history index is not this journal's; rebuilding it");
+        }
+        Err(error) if error.needs_rebuild() => {
+            tracing::error!(code = "NOD-0017", %error, "the history index is damaged; rebuilding it from the journal");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Writer::reset(&**storage, directory)?;
+    Ok(Writer::open(storage.clone(), directory, keys, options)?)
+}
+
+/// Whether the journal holds a block with that hash at that height; the empty beginning always agrees.
+fn is_in_journal(blocks: &dyn BlockReader, height: Height, hash: [u8; 32]) -> bool {
+    match height.0 {
+        0 => true,
+        n if n > blocks.head().0 => false,
+        _ => blocks.read(height).is_ok_and(|block| block.hash.0 == hash),
+    }
+}
+
+fn file_error(path: &Path, source: std::io::Error) -> NodeError {
+    NodeError::File {
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,427 @@
+//! The node's threads. Owns: who runs what, and how a block travels: sequencer → committer → indexer.
+//!
+//! `sequencer` applies, `journal` makes durable and answers, `history` indexes, `background` (low priority) writes
+//! runs and snapshots, `disk` prepares segments and watches for room. Nothing slow runs on the first two.
+
+use crate::NodeError;
+use crate::clock::Clock;
+use crate::error::stop_process;
+use crate::inbox::{Arrivals, Committed, Inbox};
+use crate::metrics::Metrics;
+use crate::reads::Read;
+use crate::sequencer::{Batch, Sequencer};
+use crate::snapshots::SnapshotPosition;
+use crossbeam_channel::{Receiver, Sender};
+use history::{HistoryError, Job, JobDone, Reader, Writer};
+use journal::{AppendError, Draft, Journal, JournalError, Preparer, Term};
+use ledger::{Height, Outcome, Snapshot};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use storage::{KeyRing, Storage};
+use tokio::sync::watch;
+
+/// Events that the sequencer applies before it looks at its inbox again, so that reads and the journal do not wait
+/// behind a flood of writes.
+const EVENTS_PER_TURN: usize = 2_048;
+/// How long to wait before a full disk is tried again.
+const FULL_RETRY: Duration = Duration::from_millis(100);
+/// How long the index waits before it tries again to write to a full disk.
+const INDEX_RETRY: Duration = Duration::from_secs(1);
+const OUTLIVES: &str = "the indexer outlives the committer";
+/// How often segments and room are looked after.
+const DISK_WATCH: Duration = Duration::from_millis(25);
+
+/// What the threads share with the edges.
+pub struct Shared {
+    /// To the sequencer.
+    pub inbox: Inbox<Read>,
+    /// Last durable block.
+    pub durable: watch::Sender<Height>,
+    /// Last indexed block.
+    pub indexed: watch::Sender<Height>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Rows handed to the indexer and not yet published.
+    pub index_lag_rows: AtomicU64,
+    /// Bound of `index_lag_rows`.
+    pub index_lag_rows_max: u64,
+}
+
+impl Shared {
+    fn index_is_behind(&self) -> bool {
+        self.index_lag_rows.load(Ordering::Relaxed) > self.index_lag_rows_max
+    }
+}
+
+/// A durable block on its way to history.
+pub struct Durable {
+    height: Height,
+    hash: [u8; 32],
+    outcomes: Vec<Outcome>,
+    rows: u64,
+    snapshot: Option<(SnapshotPosition, Snapshot)>,
+}
+
+/// What reaches the indexer.
+pub enum ToIndexer {
+    /// A durable block.
+    Block(Durable),
+    /// A job is done.
+    Done(JobDone),
+    /// A job failed for want of room.
+    NoRoom(u64),
+    /// It is time to try again.
+    Retry,
+    /// The committer ended.
+    Stop,
+}
+
+/// What the background thread does.
+pub enum Chore {
+    /// A flush or merge of the index.
+    Index(Job),
+    /// A snapshot to write.
+    Snapshot(SnapshotPosition, Snapshot),
+}
+
+/// Runs the sequencer until the inbox stops and everything taken in is committed.
+pub fn run_sequencer(
+    mut sequencer: Sequencer<Reader>,
+    archive: &Reader,
+    shared: &Shared,
+    clock: &dyn Clock,
+    commit: &Sender<Batch>,
+) -> Result<(), NodeError> {
+    sequencer.begin_epoch(clock.now())?;
+    let mut arrivals = Arrivals::default();
+    let mut spare = None;
+    loop {
+        let blocked = sequencer.is_committing() && sequencer.is_full() || shared.index_is_behind();
+        let patience = if !arrivals.writes.is_empty() && !blocked
+            || sequencer.has_open() && !sequencer.is_committing()
+        {
+            Some(Duration::ZERO)
+        } else {
+            until_expiry(&sequencer, clock)
+        };
+        shared.inbox.collect(&mut arrivals, patience);
+        for Committed { height, draft } in arrivals.committed.drain(..) {
+            sequencer.committed(height);
+            spare = Some(draft);
+        }
+        sequencer.recycle(&mut arrivals.spent);
+        while let Some(read) = arrivals.reads.pop_front() {
+            sequencer.read(read);
+        }
+        take_up_writes(&mut sequencer, &mut arrivals, shared, clock)?;
+        if !sequencer.is_full() && !shared.inbox.storage_full() {
+            sequencer.expire(clock.now())?;
+        }
+        if !sequencer.is_committing() {
+            sequencer.forget_archived(archive.archived_below());
+            if let Some(batch) = sequencer.seal(spare.take()) {
+                commit.send(batch).expect("the committer outlives the sequencer");
+            }
+        }
+        if arrivals.stopping
+            && arrivals.writes.is_empty()
+            && !sequencer.is_committing()
+            && !sequencer.has_open()
+        {
+            return Ok(());
+        }
+    }
+}
+
+fn take_up_writes(
+    sequencer: &mut Sequencer<Reader>,
+    arrivals: &mut Arrivals<Read>,
+    shared: &Shared,
+    clock: &dyn Clock,
+) -> Result<(), NodeError> {
+    if arrivals.writes.is_empty() {
+        return Ok(());
+    }
+    let (now, instant) = (clock.now(), Instant::now());
+    let (mut requests, mut events) = (0, 0);
+    while events < EVENTS_PER_TURN && !sequencer.is_full() && !shared.index_is_behind() {
+        let Some(write) = arrivals.writes.pop_front() else {
+            break;
+        };
+        requests += 1;
+        events +=
+            crate::inbox::events_of(&write.request.body).expect("the inbox checked the number of events");
+        sequencer.write(now, instant, write)?;
+    }
+    shared.inbox.taken_up(requests, events);
+    Ok(())
+}
+
+/// How long nothing is due; `None` when nothing ever is.
+fn until_expiry(sequencer: &Sequencer<Reader>, clock: &dyn Clock) -> Option<Duration> {
+    let due = sequencer.next_expiry()?;
+    // At least a millisecond: a full block or disk may hold an expiry back, and the loop must not spin meanwhile.
+    Some(Duration::from_nanos(due.0.saturating_sub(clock.now().0)).max(Duration::from_millis(1)))
+}
+
+/// Makes blocks durable, one after the other, and answers.
+pub fn run_committer(
+    mut journal: Box<dyn Journal>,
+    term: Term,
+    batches: &Receiver<Batch>,
+    indexer: &Sender<ToIndexer>,
+    shared: &Shared,
+) -> Result<(), NodeError> {
+    for mut batch in batches {
+        let started = Instant::now();
+        let head = append(&mut *journal, term, &mut batch.draft, shared)?;
+        assert_eq!(
+            head.height, batch.height,
+            "the journal appends where the sequencer expects"
+        );
+        shared.metrics.append.record(started.elapsed());
+        shared.metrics.height.store(head.height.0, Ordering::Relaxed);
+        shared.durable.send_replace(head.height);
+        let mut draft = std::mem::take(&mut batch.draft);
+        draft.clear();
+        shared.inbox.committed(Committed {
+            height: head.height,
+            draft,
+        });
+        for (_, reply) in &batch.replies {
+            shared.metrics.count(reply);
+        }
+        batch.answer();
+        let rows = batch
+            .outcomes
+            .iter()
+            .map(|outcome| outcome.rows.len() as u64)
+            .sum();
+        shared.index_lag_rows.fetch_add(rows, Ordering::Relaxed);
+        let position = SnapshotPosition {
+            height: head.height,
+            hash: head.hash.0,
+            rows: batch.rows,
+        };
+        let durable = Durable {
+            height: head.height,
+            hash: head.hash.0,
+            outcomes: batch.outcomes,
+            rows,
+            snapshot: batch.snapshot.map(|snapshot| (position, snapshot)),
+        };
+        indexer.send(ToIndexer::Block(durable)).expect(OUTLIVES);
+    }
+    indexer.send(ToIndexer::Stop).expect(OUTLIVES);
+    Ok(())
+}
+
+/// Appends; while the disk is full, writes are refused at the door and this block is tried again.
+fn append(
+    journal: &mut dyn Journal,
+    term: Term,
+    draft: &mut Draft,
+    shared: &Shared,
+) -> Result<journal::Head, NodeError> {
+    loop {
+        match journal.append(term, draft) {
+            Err(AppendError::Full { .. }) => {
+                shared.inbox.set_storage_full(true);
+                std::thread::sleep(FULL_RETRY);
+            }
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Indexes durable blocks and hands work to the background, until the committer stopped and no job runs.
+pub fn run_indexer(
+    mut writer: Writer,
+    arrivals: &Receiver<ToIndexer>,
+    chores: &Sender<Chore>,
+    shared: &Shared,
+) -> Result<Writer, NodeError> {
+    let mut running = 0_usize;
+    let mut retry_at: Option<Instant> = None;
+    let mut stopping = false;
+    while !stopping || running > 0 {
+        let arrival = match retry_at {
+            None => arrivals
+                .recv()
+                .expect("the background thread outlives the indexer"),
+            Some(at) => arrivals.recv_deadline(at).unwrap_or(ToIndexer::Retry),
+        };
+        match arrival {
+            ToIndexer::Block(block) => index(&mut writer, block, chores, shared)?,
+            ToIndexer::Done(done) => {
+                running -= 1;
+                writer.install(done)?;
+            }
+            ToIndexer::NoRoom(ticket) => {
+                running -= 1;
+                writer.job_failed(ticket);
+                retry_at = Some(Instant::now() + INDEX_RETRY);
+            }
+            ToIndexer::Retry => retry_at = None,
+            ToIndexer::Stop => stopping = true,
+        }
+        while !stopping && retry_at.is_none() {
+            let Some(job) = writer.next_job() else { break };
+            running += 1;
+            chores
+                .send(Chore::Index(job))
+                .expect("the background thread outlives the indexer");
+        }
+    }
+    Ok(writer)
+}
+
+fn index(
+    writer: &mut Writer,
+    mut block: Durable,
+    chores: &Sender<Chore>,
+    shared: &Shared,
+) -> Result<(), NodeError> {
+    for outcome in &block.outcomes {
+        writer.append(outcome)?;
+        shared.metrics.count_outcome(outcome);
+    }
+    writer.commit(block.height, block.hash)?;
+    let was_behind = shared.index_is_behind();
+    let lag = shared.index_lag_rows.fetch_sub(block.rows, Ordering::Relaxed) - block.rows;
+    shared.metrics.index_lag_rows.store(lag, Ordering::Relaxed);
+    shared.metrics.indexed.store(block.height.0, Ordering::Relaxed);
+    shared
+        .metrics
+        .rows
+        .store(writer.published().rows.0, Ordering::Relaxed);
+    shared.indexed.send_replace(block.height);
+    shared.inbox.indexed(&mut block.outcomes, was_behind);
+    if let Some((position, snapshot)) = block.snapshot {
+        chores
+            .send(Chore::Snapshot(position, snapshot))
+            .expect("the background thread outlives the indexer");
+    }
+    Ok(())
+}
+
+/// Runs chores at low priority, so that nothing on the way of a request waits for them.
+pub struct Background {
+    /// Files.
+    pub storage: Arc<dyn Storage>,
+    /// Where snapshots go.
+    pub snapshots: PathBuf,
+    /// Keys.
+    pub keys: KeyRing,
+}
+
+impl Background {
+    /// Runs until no more chores can come.
+    pub fn run(&self, chores: &Receiver<Chore>, indexer: &Sender<ToIndexer>) -> Result<(), NodeError> {
+        lower_priority();
+        for chore in chores {
+            match chore {
+                Chore::Index(job) => {
+                    // The indexer may have stopped already; its work is then done again after the next start.
+                    let _ = indexer.send(run_job(job)?);
+                }
+                Chore::Snapshot(position, snapshot) => self.write_snapshot(position, &snapshot)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_snapshot(&self, position: SnapshotPosition, snapshot: &Snapshot) -> Result<(), NodeError> {
+        match crate::snapshots::write(&*self.storage, &self.snapshots, &self.keys, position, snapshot) {
+            Err(NodeError::File { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
+                tracing::warn!(
+                    code = "NOD-0018",
+                    "no room for a snapshot; the next one is tried in time"
+                );
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
+fn run_job(job: Job) -> Result<ToIndexer, NodeError> {
+    let ticket = job.ticket();
+    match job.run() {
+        Ok(done) => Ok(ToIndexer::Done(done)),
+        Err(HistoryError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
+            Ok(ToIndexer::NoRoom(ticket))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Prepares the journal's next segments and refuses writes before the disk is really full.
+pub struct DiskWatch {
+    /// Files.
+    pub storage: Arc<dyn Storage>,
+    /// The data directory.
+    pub directory: PathBuf,
+    /// Makes the journal's next segment.
+    pub preparer: Preparer,
+    /// Room that must be left, in bytes.
+    pub reserve_bytes: u64,
+}
+
+impl DiskWatch {
+    /// Looks after segments until `stop` is closed.
+    pub fn run(&self, shared: &Shared, stop: &Receiver<()>) -> Result<(), NodeError> {
+        loop {
+            self.step(shared)?;
+            if stop
+                .recv_timeout(DISK_WATCH)
+                .is_err_and(|error| error.is_disconnected())
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    fn step(&self, shared: &Shared) -> Result<(), NodeError> {
+        let available = self.storage.available_bytes(&self.directory);
+        let available = available.map_err(|source| NodeError::File {
+            path: self.directory.clone(),
+            source,
+        })?;
+        let room = available >= self.reserve_bytes && self.prepare()?;
+        shared.inbox.set_storage_full(!room);
+        Ok(())
+    }
+
+    /// Whether the next segment is ready.
+    fn prepare(&self) -> Result<bool, NodeError> {
+        match self.preparer.step() {
+            Ok(_) => Ok(true),
+            Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Lets every other thread go first: what is done here is never waited for.
+fn lower_priority() {
+    let thread = rustix::thread::gettid();
+    if let Err(error) = rustix::process::setpriority_process(Some(thread), 19) {
+        tracing::warn!(%error, "the background thread keeps its normal priority");
+    }
+}
+
+/// Starts a named thread; a fault in it stops the process.
+pub fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> Result<T, NodeError> + Send + 'static,
+) -> Result<std::thread::JoinHandle<T>, NodeError> {
+    let run = move || body().unwrap_or_else(|error| stop_process(&error));
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(NodeError::Thread)
+}

@@ -3,3 +3,4 @@
 //! Owns: loads, mutations and the checkers of what came of them. Must not: be leaned on by the product.
 
 pub mod crash;
+pub mod fuzz;

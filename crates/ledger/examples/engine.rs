@@ -1,0 +1,144 @@
+//! Measures the rules alone: plain transfers over 10,000 accounts, one thread, no disk, no network.
+//!
+//! `cargo run --release -p ledger --example engine -- --seed 1 --transfers 20000000`
+//!
+//! Only `Ledger::apply` and `Ledger::forget_archived` are timed; making the requests is not. The archive stands in for
+//! history and has never seen an id, which is true here: ids are unique. Output: one JSON object.
+
+use ledger::{
+    Account, AccountFlags, AccountId, ActorId, Amount, Archive, ArchiveFault, Code, Command, CommandBody,
+    CreateTransferResult, EVENTS_PER_REQUEST_MAX, Events, Ledger, LedgerId, Outcome, Resolution, RowNumber,
+    TimestampNs, Transfer, TransferId, Used,
+};
+use std::time::{Duration, Instant};
+
+const ACCOUNTS: u64 = 10_000;
+/// How far history is behind: rows that stay in memory.
+const ARCHIVE_LAG_ROWS: u64 = 65_536;
+
+struct NeverSeen;
+
+impl Archive for NeverSeen {
+    fn find(&self, _: TransferId, _: RowNumber) -> Result<Option<Used>, ArchiveFault> {
+        Ok(None)
+    }
+
+    fn resolution(&self, _: TransferId, _: RowNumber) -> Result<Option<Resolution>, ArchiveFault> {
+        Ok(None)
+    }
+
+    fn timestamp_taken(&self, _: TimestampNs, _: RowNumber) -> Result<bool, ArchiveFault> {
+        Ok(false)
+    }
+}
+
+/// SplitMix64: enough for a workload, and no dependency.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+fn argument(name: &str, default: u64) -> u64 {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name).skip(1);
+    match arguments.next().map(|value| value.parse()) {
+        None => default,
+        Some(Ok(value)) => value,
+        Some(Err(_)) => {
+            eprintln!("{name}: a number is needed");
+            std::process::exit(2);
+        }
+    }
+}
+
+fn accounts(limits: AccountFlags) -> Command {
+    let events = (1..=ACCOUNTS)
+        .map(|id| Account {
+            id: AccountId(u128::from(id)),
+            ledger: LedgerId(1),
+            code: Code(1),
+            flags: limits,
+            ..Account::default()
+        })
+        .collect();
+    Command {
+        actor: ActorId(1),
+        body: CommandBody::CreateAccounts(Events {
+            events,
+            metadata: Vec::new(),
+        }),
+    }
+}
+
+fn refill(events: &mut Vec<Transfer>, random: &mut Random, first: u64, count: usize) {
+    events.clear();
+    for id in first..first + count as u64 {
+        let debit = random.next() % ACCOUNTS;
+        let credit = (debit + 1 + random.next() % (ACCOUNTS - 1)) % ACCOUNTS;
+        events.push(Transfer {
+            // Time-ordered prefix, random tail: as clients are told to make them.
+            id: TransferId(u128::from(id) << 64 | u128::from(random.next())),
+            debit_account_id: AccountId(u128::from(debit + 1)),
+            credit_account_id: AccountId(u128::from(credit + 1)),
+            amount: Amount(u128::from(random.next() % 1_000_000 + 1)),
+            ledger: LedgerId(1),
+            code: Code(1),
+            ..Transfer::default()
+        });
+    }
+}
+
+fn main() -> Result<(), ArchiveFault> {
+    let seed = argument("--seed", 1);
+    let transfers = argument("--transfers", 10_000_000);
+    let batch =
+        (argument("--batch", EVENTS_PER_REQUEST_MAX as u64) as usize).clamp(1, EVENTS_PER_REQUEST_MAX);
+    let mut random = Random(seed);
+    let mut ledger = Ledger::with_hash_seed(random.next());
+    let mut outcome = Outcome::default();
+    ledger.apply(
+        &NeverSeen,
+        TimestampNs(1),
+        &accounts(AccountFlags::empty()),
+        &mut outcome,
+    )?;
+
+    let mut command = Command {
+        actor: ActorId(1),
+        body: CommandBody::CreateTransfers(Events::default()),
+    };
+    let (mut done, mut busy) = (0, Duration::ZERO);
+    while done < transfers {
+        let count = batch.min(usize::try_from(transfers - done).unwrap_or(batch));
+        if let CommandBody::CreateTransfers(request) = &mut command.body {
+            refill(&mut request.events, &mut random, done + 1, count);
+        }
+        let begin = Instant::now();
+        ledger.apply(&NeverSeen, TimestampNs(1), &command, &mut outcome)?;
+        ledger.forget_archived(RowNumber(ledger.rows().0.saturating_sub(ARCHIVE_LAG_ROWS)));
+        busy += begin.elapsed();
+        assert!(
+            outcome
+                .transfers
+                .iter()
+                .all(|reply| reply.result == CreateTransferResult::Created)
+        );
+        done += count as u64;
+    }
+    let violations = ledger.check_invariants();
+    assert!(violations.is_empty(), "{violations:?}");
+    let seconds = busy.as_secs_f64();
+    println!(
+        "{{\"workload\":\"engine\",\"seed\":{seed},\"transfers\":{done},\"accounts\":{ACCOUNTS},\"batch\":{batch},\
+         \"seconds\":{seconds:.3},\"transfers_per_second\":{:.0},\"ns_per_transfer\":{:.1}}}",
+        done as f64 / seconds,
+        seconds * 1e9 / done as f64
+    );
+    Ok(())
+}

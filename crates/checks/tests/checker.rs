@@ -43,6 +43,8 @@ fn call(transfer: Transfer, begun: u64, ended: u64, heard: Heard) -> Call {
         begun: Moment(begun),
         ended: Moment(ended),
         heard,
+        may_have_repeated: false,
+        chain: None,
     }
 }
 
@@ -371,6 +373,24 @@ fn an_expiry_releases_what_was_pending() {
         };
         observed.rows.push((RowKind::Applied, stamped(pending, 60)));
         observed.rows.push((RowKind::Expired, expiry));
+    });
+    assert_eq!(found, []);
+}
+
+#[test]
+fn a_chain_of_which_only_a_part_is_there_is_seen() {
+    let found = found(|calls, _| {
+        calls[4].chain = Some(1);
+        calls[6].chain = Some(1);
+    });
+    assert_eq!(found, [Violation::ChainTorn(id(15))]);
+}
+
+#[test]
+fn a_client_that_may_have_repeated_by_itself_may_hear_that_the_id_was_used() {
+    let found = found(|calls, _| {
+        calls.remove(3);
+        calls[3].may_have_repeated = true;
     });
     assert_eq!(found, []);
 }

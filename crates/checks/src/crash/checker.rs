@@ -46,6 +46,8 @@ pub enum Violation {
     RefusedButApplied(TransferId, CreateTransferResult),
     /// The answer says that the id was used before, and it cannot have been.
     NeverUsed(TransferId, CreateTransferResult),
+    /// Some events of a chain are there and some are not.
+    ChainTorn(TransferId),
     /// A row does not come after the one before it.
     OrderBroken(TimestampNs),
     /// Answered before the other was asked, and stamped after it.
@@ -74,6 +76,7 @@ pub fn check(calls: &[Call], observed: &Observed) -> Vec<Violation> {
         calls.sort_by_key(|call| call.begun);
         check_id(*id, calls, stored.get(id), &mut violations);
     }
+    check_chains(calls, &stored, &mut violations);
     check_real_time(calls, &mut violations);
     violations
 }
@@ -201,6 +204,9 @@ fn check_id(id: TransferId, calls: &[&Call], stored: Option<&Stored>, violations
     for (index, call) in calls.iter().enumerate() {
         let Heard::Reply(reply) = call.heard else { continue };
         let used_before = |accept: fn(R) -> bool| {
+            if call.may_have_repeated {
+                return true;
+            }
             let others = calls
                 .iter()
                 .enumerate()
@@ -223,6 +229,8 @@ fn check_id(id: TransferId, calls: &[&Call], stored: Option<&Stored>, violations
             R::IdAlreadyFailed if !used_before(|r| burns_id(r) || r == R::IdAlreadyFailed) => {
                 violations.push(Violation::NeverUsed(id, reply.result));
             }
+            // A chain that is repeated fails as a chain on its first event, which exists.
+            R::LinkedEventFailed if used_before(|r| matches!(r, R::Created | R::Exists)) => {}
             refusal if stored.is_some() && (final_refusal(refusal) || index + 1 == calls.len()) => {
                 violations.push(Violation::RefusedButApplied(id, refusal));
             }
@@ -260,6 +268,17 @@ fn check_acknowledged(
     let new = reply.result == CreateTransferResult::Created;
     if new && stored.after.is_some_and(|after| after != told) {
         violations.push(Violation::BalancesChanged(id));
+    }
+}
+
+fn check_chains(calls: &[Call], stored: &HashMap<TransferId, Stored>, violations: &mut Vec<Violation>) {
+    let mut there: HashMap<u64, bool> = HashMap::new();
+    for call in calls {
+        let Some(chain) = call.chain else { continue };
+        let applied = stored.contains_key(&call.transfer.id);
+        if *there.entry(chain).or_insert(applied) != applied {
+            violations.push(Violation::ChainTorn(call.transfer.id));
+        }
     }
 }
 

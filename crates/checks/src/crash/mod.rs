@@ -2,7 +2,9 @@
 
 mod books;
 mod checker;
+mod load;
 mod record;
 
 pub use checker::{Observed, Violation, check};
+pub use load::{Load, Request, accounts};
 pub use record::{Call, Heard, Moment, burns_id};

@@ -17,6 +17,10 @@ pub struct Call {
     pub ended: Moment,
     /// What came back.
     pub heard: Heard,
+    /// The node was killed while the call was under way, so that the client may have repeated it by itself.
+    pub may_have_repeated: bool,
+    /// Calls with the same number were one linked chain: all of them are applied or none.
+    pub chain: Option<u64>,
 }
 
 /// What a client heard.

@@ -1,4 +1,4 @@
-//! The development commands: `cargo xtask test`, `bench`, `crash`, `fuzz`.
+//! The development commands: `cargo xtask test`, `bench`, `crash`, `fuzz`, `schemathesis`.
 //!
 //! Owns: which checks CI runs and in which order, and the benchmark against a peer. Must not: depend on the crates of the
 //! product (it is compiled first, and starts fast); what needs them lives in `crates/checks` and is run from here.
@@ -11,6 +11,7 @@ mod documents;
 mod edges;
 mod machine;
 mod markdown;
+mod node;
 mod postgres;
 mod process;
 mod python;
@@ -39,6 +40,8 @@ enum Task {
     Crash(campaigns::CrashOptions),
     /// Feeds mutated inputs to every reader of foreign bytes, and looks for a panic.
     Fuzz(campaigns::FuzzOptions),
+    /// Requests drawn from the OpenAPI description against a running node.
+    Schemathesis(schemathesis::Options),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Crash(options) => campaigns::crash(&options),
         Task::Fuzz(options) => campaigns::fuzz(&options),
+        Task::Schemathesis(options) => schemathesis::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,8 +1,47 @@
 //! Requests drawn from the OpenAPI description against a running node. Owns: how Schemathesis is run.
 
-use anyhow::{Result, bail};
+use crate::node::Node;
+use crate::process::run as run_command;
+use crate::{binary, python};
+use anyhow::Result;
+use std::process::Command;
+
+/// How much to try, and how the requests are drawn.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Requests drawn for each operation and phase.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub examples: u32,
+    /// Seed of the requests.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Only operations on this path, for example `/v1/accounts`.
+    #[arg(long)]
+    pub path: Option<String>,
+}
 
 /// Starts a node, runs Schemathesis against it, stops it.
-pub fn run() -> Result<()> {
-    bail!("the node cannot be started yet")
+pub fn run(options: &Options) -> Result<()> {
+    let node = Node::start(&binary::debug()?)?;
+    // It leaves files where it runs.
+    let folder = tempfile::tempdir()?;
+    let mut schemathesis = Command::new(python::tool("schemathesis")?);
+    schemathesis.current_dir(folder.path());
+    schemathesis
+        .arg("run")
+        .arg(format!("http://{}/openapi.json", node.address));
+    schemathesis.args([
+        "--checks=all",
+        "--wait-for-schema=10",
+        "--no-color",
+        "--continue-on-failure",
+    ]);
+    schemathesis
+        .arg(format!("--max-examples={}", options.examples))
+        .arg(format!("--seed={}", options.seed));
+    if let Some(path) = &options.path {
+        schemathesis.arg(format!("--include-path={path}"));
+    }
+    run_command(&mut schemathesis)?;
+    node.stop()
 }

@@ -86,7 +86,11 @@ fn carry_out(step: Step) -> Result<()> {
             seconds: 20,
             seed: Some(1),
         }),
-        Step::Schemathesis => schemathesis::run(),
+        Step::Schemathesis => schemathesis::run(&schemathesis::Options {
+            examples: 50,
+            seed: 1,
+            path: None,
+        }),
         Step::Crash => campaigns::crash(&CrashOptions {
             kills: 20,
             seed: None,

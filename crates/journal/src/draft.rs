@@ -122,7 +122,9 @@ impl Draft {
         self.last
     }
 
-    pub(crate) fn body(&self) -> &[u8] {
+    /// The encoded body so far.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
         &self.body
     }
 

@@ -93,3 +93,40 @@ impl Tree {
         root
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The definition in RFC 6962, section 2.1, word for word.
+    fn naive(leaves: &[Vec<u8>]) -> [u8; 32] {
+        match leaves {
+            [] => finish(Context::new(&SHA256)),
+            [only] => leaf(only),
+            _ => {
+                let half = leaves.len().next_power_of_two() / 2;
+                node(&naive(&leaves[..half]), &naive(&leaves[half..]))
+            }
+        }
+    }
+
+    #[test]
+    fn the_root_is_that_of_rfc_6962_for_any_number_of_leaves() {
+        for count in 0..70_u8 {
+            let leaves: Vec<Vec<u8>> = (0..count).map(|i| vec![i; usize::from(i)]).collect();
+            let mut tree = Tree::default();
+            leaves.iter().for_each(|bytes| tree.push(leaf(bytes)));
+            assert_eq!(tree.root(), naive(&leaves), "{count} leaves");
+        }
+    }
+
+    #[test]
+    fn leaves_hold_whole_groups_of_at_most_64_events() {
+        let mut leaves = Leaves::default();
+        // Starts of groups are their numbers here.
+        for (start, events) in [30, 34, 1, 64, 64, 0, 63, 1].into_iter().enumerate() {
+            leaves.group(start, events);
+        }
+        assert_eq!(leaves.ends, [2, 3, 4, 5, 7]);
+    }
+}

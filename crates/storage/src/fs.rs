@@ -59,6 +59,12 @@ pub trait Storage: Send + Sync + 'static {
     /// As the system says.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
+    /// Whether only the owner may read or change a file: its mode grants nothing to group and others.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn is_private(&self, path: &Path) -> io::Result<bool>;
+
     /// Atomically replaces `to` with `from`; durable after [`Storage::sync_directory`].
     ///
     /// # Errors
@@ -170,6 +176,11 @@ impl Storage for FileSystem {
         path.try_exists()
     }
 
+    fn is_private(&self, path: &Path) -> io::Result<bool> {
+        use std::os::unix::fs::PermissionsExt;
+        Ok(std::fs::metadata(path)?.permissions().mode() & 0o077 == 0)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
     }
@@ -243,5 +254,31 @@ impl DirectoryLock {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_holds_the_new_bytes_and_nothing_is_left_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        FileSystem.replace(&path, b"old and longer").unwrap();
+        FileSystem.replace(&path, b"new").unwrap();
+        assert_eq!(FileSystem.read(&path).unwrap(), b"new");
+        assert_eq!(FileSystem.list(directory.path()).unwrap(), ["file"]);
+        assert!(FileSystem.is_private(&path).unwrap());
+    }
+
+    #[test]
+    fn a_directory_is_locked_by_one_holder_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = DirectoryLock::acquire(directory.path()).unwrap();
+        let second = DirectoryLock::acquire(directory.path()).unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
+        drop(lock);
+        DirectoryLock::acquire(directory.path()).unwrap();
     }
 }

@@ -113,7 +113,10 @@ impl DataKey {
     pub fn mac(&self, bytes: &[u8]) -> [u8; 32] {
         use aws_lc_rs::hmac;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.bytes);
-        hmac::sign(&key, bytes).as_ref().try_into().expect("HMAC-SHA-256 gives 32 bytes")
+        hmac::sign(&key, bytes)
+            .as_ref()
+            .try_into()
+            .expect("HMAC-SHA-256 gives 32 bytes")
     }
 
     /// A key for one purpose (a file, a kind of data), derived by HKDF-Expand with SHA-256 from this one; same id.
@@ -187,6 +190,9 @@ impl KeyRing {
             path: path.to_owned(),
             reason: reason.to_owned(),
         };
+        if !storage.is_private(path).map_err(file_error)? {
+            return Err(format_error("others than its owner may read it (chmod 600)"));
+        }
         let bytes = storage.read(path).map_err(file_error)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| format_error("it is not text"))?;
         let mut keys = BTreeMap::new();
@@ -226,4 +232,73 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
     }
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FileSystem;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_key_file_is_made_once_and_read_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        let made = KeyRing::from_file(&FileSystem, &path).unwrap();
+        let read = KeyRing::from_file(&FileSystem, &path).unwrap();
+        let mut bytes = *b"text";
+        let tag = made.current().seal([1; 12], b"where", &mut bytes);
+        assert_ne!(&bytes, b"text");
+        read.current().open([1; 12], b"where", &mut bytes, &tag).unwrap();
+        assert_eq!(&bytes, b"text");
+    }
+
+    #[test]
+    fn a_key_file_that_others_may_read_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        KeyRing::from_file(&FileSystem, &path).unwrap();
+        for mode in [0o640, 0o604, 0o620, 0o601] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let error = KeyRing::from_file(&FileSystem, &path).unwrap_err();
+            assert!(matches!(error, KeyError::Format { .. }), "mode {mode:o}: {error}");
+        }
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
+        KeyRing::from_file(&FileSystem, &path).unwrap();
+    }
+
+    #[test]
+    fn a_key_file_that_is_not_one_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        let key = "00".repeat(32);
+        for text in [
+            String::new(),
+            "1".to_owned(),
+            format!("0 {key}"),
+            format!("one {key}"),
+            format!("1 {key}0"),
+            format!("1 {key}\n1 {key}"),
+            "1 zz".to_owned(),
+        ] {
+            FileSystem.replace(&path, text.as_bytes()).unwrap();
+            let error = KeyRing::from_file(&FileSystem, &path).unwrap_err();
+            assert!(matches!(error, KeyError::Format { .. }), "{text}: {error}");
+            assert!(!error.to_string().contains(&key), "an error must not show a key");
+        }
+    }
+
+    #[test]
+    fn a_derived_key_opens_nothing_of_its_parent() {
+        let key = DataKey::new(KeyId(1), [7; 32]);
+        let mut bytes = *b"text";
+        let tag = key.derive(b"one").seal([0; 12], b"", &mut bytes);
+        assert!(
+            key.derive(b"two")
+                .open([0; 12], b"", &mut bytes.clone(), &tag)
+                .is_err()
+        );
+        assert!(key.open([0; 12], b"", &mut bytes.clone(), &tag).is_err());
+        key.derive(b"one").open([0; 12], b"", &mut bytes, &tag).unwrap();
+    }
 }

@@ -4,6 +4,7 @@
 //! Must not: know what is in the files. Everything above reaches the disk through this seam only, so that
 //! the simulator can tear writes, flip bits and fill the disk below the real code.
 
+pub mod faulty;
 mod fs;
 mod keys;
 

@@ -112,6 +112,9 @@ const EVENT_BYTES_MIN: usize = 2;
 
 impl Reader<'_> {
     fn entries(&mut self, count: u32, first: TimestampNs) -> Result<Vec<Entry>, Problem> {
+        if count == 0 {
+            return Err(Problem::Count);
+        }
         let mut entries = Vec::with_capacity((count as usize).min(self.bytes.len() / ENTRY_BYTES_MIN));
         let mut last = None;
         for _ in 0..count {

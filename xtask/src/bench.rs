@@ -21,16 +21,39 @@ const CALLS: &str = include_str!("../sql/calls.pgbench");
 /// How many accounts the load is spread over, all equally likely.
 const ACCOUNTS: u64 = 10_000;
 
+/// A workload of `shanraq bench` that makes the same transfers.
+struct Workload {
+    name: &'static str,
+    /// For people.
+    load: &'static str,
+    /// Its run has so many times the peer's transfers, so that it lasts about as long.
+    times: u64,
+}
+
+/// First like for like; then as the client library does it when a program makes many calls at a time.
+const OURS: &[Workload] = &[
+    Workload {
+        name: "unary",
+        load: "one gRPC call a transfer, 64 connections",
+        times: 4,
+    },
+    Workload {
+        name: "calls",
+        load: "one client call a transfer, 1,024 callers",
+        times: 20,
+    },
+];
+
 /// What to measure against what.
 #[derive(clap::Args)]
 pub struct Options {
     /// The system to measure Shanraq against.
     #[arg(long, value_enum)]
     peer: Peer,
-    /// Transfers to make on each side.
+    /// Transfers for the peer to make; Shanraq makes several times as many, so that the runs last about as long.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     transfers: u64,
-    /// Callers at a time, each waiting for its answer before the next call.
+    /// Connections to the peer, each waiting for its answer before the next call.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     clients: u64,
     /// Seed of the load.
@@ -72,104 +95,117 @@ pub fn run(options: &Options) -> Result<()> {
         .prefix("shanraq-bench-")
         .tempdir_in(&options.dir)?;
     let machine = Machine::read(folder.path())?;
+    let on_disk = machine.file_system != "tmpfs";
     ensure!(
-        machine.file_system != "tmpfs",
+        on_disk,
         "{} is memory, not a disk: choose another with --dir",
         options.dir.display()
     );
-    let settings = settings(machine.memory_mib);
-    let say = |text: &str| {
-        if !options.json {
-            println!("{text}");
-        }
-    };
-    say(&format!("machine   {machine}"));
-    say(&format!("command   {}", command_line()));
-    say(&format!(
-        "load      {} transfers, {} clients, {ACCOUNTS} accounts, seed {}",
-        options.transfers, options.clients, options.seed
-    ));
-
-    let (version, peer) = run_postgres(options, folder.path(), &settings, &say)?;
-    say(&format!(
-        "postgres  {} transfers/s, p50 {:.2} ms, p99 {:.2} ms",
-        peer.per_second as u64, peer.p50_ms, peer.p99_ms
-    ));
-    let ours = if options.peer_only {
+    // Built before anything is measured.
+    let binary = if options.peer_only {
         None
     } else {
-        Some(run_shanraq(options, folder.path(), &say)?)
+        Some(binary::release()?)
     };
-    let ratio = ours
-        .as_ref()
-        .map(|(figures, _)| figures.per_second / peer.per_second);
+    let settings = settings(machine.memory_mib);
+    if !options.json {
+        print_head(options, &machine, &settings);
+    }
+    let (version, peer) = run_postgres(options, folder.path(), &settings)?;
+    let mut ours = Vec::new();
+    if let Some(binary) = &binary {
+        for workload in OURS {
+            ours.push(run_shanraq(options, binary, folder.path(), workload)?);
+        }
+    }
     if options.json {
         let settings: serde_json::Map<String, Value> = settings
             .iter()
-            .map(|(n, v)| ((*n).to_owned(), json!(v)))
+            .map(|(name, value)| ((*name).to_owned(), json!(value)))
+            .collect();
+        let workloads: Vec<Value> = ours
+            .iter()
+            .map(|run| {
+                json!({
+                    "workload": run.workload.name, "load": run.workload.load, "figures": run.figures,
+                    "ratio": run.figures.per_second / peer.per_second, "report": run.report,
+                })
+            })
             .collect();
         let report = json!({
             "machine": machine,
             "command": command_line(),
-            "workload": {"name": "calls", "transfers": options.transfers, "clients": options.clients, "accounts": ACCOUNTS, "seed": options.seed},
+            "load": {"transfers": options.transfers, "clients": options.clients, "accounts": ACCOUNTS, "seed": options.seed},
             "postgres": {"version": version, "settings": settings, "figures": peer},
-            "shanraq": ours.as_ref().map(|(figures, raw)| json!({"figures": figures, "report": raw})),
-            "ratio": ratio,
+            "shanraq": workloads,
         });
         println!("{}", serde_json::to_string_pretty(&report)?);
-        return Ok(());
+    } else {
+        print_table(&version, options, &peer, &ours);
     }
-    let ours = ours.map(|(figures, _)| figures);
-    print_table(&version, &peer, ours.as_ref(), ratio);
     Ok(())
 }
 
-fn print_table(version: &str, peer: &Figures, ours: Option<&Figures>, ratio: Option<f64>) {
-    println!();
+fn print_head(options: &Options, machine: &Machine, settings: &[(&str, String)]) {
+    println!("machine   {machine}");
+    println!("command   {}", command_line());
+    let Options {
+        transfers,
+        clients,
+        seed,
+        ..
+    } = options;
     println!(
-        "{:<34} {:>12} {:>10} {:>10} {:>10}",
-        "", "transfers/s", "p50 ms", "p99 ms", "max ms"
+        "load      {transfers} transfers between {ACCOUNTS} accounts, {clients} connections to the peer, seed {seed}"
     );
-    let row = |name: &str, f: &Figures| {
-        println!(
-            "{name:<34} {:>12.0} {:>10.2} {:>10.2} {:>10.2}",
-            f.per_second, f.p50_ms, f.p99_ms, f.max_ms
-        );
-    };
-    row(
-        &version
-            .replace("postgres (PostgreSQL)", "stored procedures, PostgreSQL")
-            .chars()
-            .take(34)
-            .collect::<String>(),
-        peer,
-    );
-    if let Some(ours) = ours {
-        row("shanraq, the same calls", ours);
-    }
-    if let Some(ratio) = ratio {
-        println!("\nshanraq settles {ratio:.1} times as many transfers a second");
-    }
-}
-
-fn run_postgres(
-    options: &Options,
-    folder: &Path,
-    settings: &[(&str, String)],
-    say: &dyn Fn(&str),
-) -> Result<(String, Figures)> {
-    let home = folder.join("postgres");
-    std::fs::create_dir(&home)?;
-    make_reachable(folder)?;
-    let cluster = Cluster::start(&home, settings)?;
-    say(&format!("peer      {}", cluster.version));
-    for line in settings.chunks(4) {
+    for (number, line) in settings.chunks(4).enumerate() {
         let line: Vec<String> = line
             .iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
-        say(&format!("          {}", line.join("  ")));
+        println!(
+            "{:<9} {}",
+            if number == 0 { "settings" } else { "" },
+            line.join("  ")
+        );
     }
+}
+
+fn print_table(version: &str, options: &Options, peer: &Figures, ours: &[Run]) {
+    let line = |name: &str, f: &Figures, ratio: f64| {
+        println!(
+            "{name:<60} {:>11.0} {:>8.2} {:>8.2} {:>8.2} {ratio:>7.1}",
+            f.per_second, f.p50_ms, f.p99_ms, f.max_ms
+        );
+    };
+    println!();
+    println!(
+        "{:<60} {:>11} {:>8} {:>8} {:>8} {:>7}",
+        "", "transfers/s", "p50 ms", "p99 ms", "max ms", "ratio"
+    );
+    let number = version.split_whitespace().nth(2).unwrap_or(version);
+    line(
+        &format!(
+            "stored procedures, PostgreSQL {number}, {} connections",
+            options.clients
+        ),
+        peer,
+        1.0,
+    );
+    for run in ours {
+        line(
+            &format!("shanraq, {}", run.workload.load),
+            &run.figures,
+            run.figures.per_second / peer.per_second,
+        );
+    }
+}
+
+fn run_postgres(options: &Options, folder: &Path, settings: &[(&str, String)]) -> Result<(String, Figures)> {
+    let home = folder.join("postgres");
+    std::fs::create_dir(&home)?;
+    make_reachable(folder)?;
+    let cluster = Cluster::start(&home, settings)?;
     cluster.sql(LEDGER)?;
     cluster.sql(&format!(
         "insert into accounts (id, ledger, code, timestamp) select i, 1, 1, i from generate_series(1, {ACCOUNTS}) i"
@@ -290,15 +326,51 @@ fn command_line() -> String {
     format!("cargo xtask {}", arguments.join(" "))
 }
 
-fn run_shanraq(options: &Options, folder: &Path, say: &dyn Fn(&str)) -> Result<(Figures, Value)> {
-    let _ = (
-        options,
-        folder,
-        say,
-        binary::release as fn() -> Result<PathBuf>,
-        shown as fn(&Command) -> String,
+/// One of our workloads as it was measured.
+struct Run {
+    workload: &'static Workload,
+    figures: Figures,
+    report: Value,
+}
+
+fn run_shanraq(options: &Options, binary: &Path, folder: &Path, workload: &'static Workload) -> Result<Run> {
+    let mut bench = Command::new(binary);
+    bench
+        .args(["bench", "--json", "--workload", workload.name, "--directory"])
+        .arg(folder);
+    let transfers = options.transfers * workload.times;
+    bench
+        .arg(format!("--transfers={transfers}"))
+        .arg(format!("--seed={}", options.seed));
+    let said = capture(&mut bench)?;
+    let report: Value =
+        serde_json::from_str(&said).with_context(|| format!("`{}` printed no JSON", shown(&bench)))?;
+    let figures =
+        reported(&report).with_context(|| format!("`{}` leaves figures out:\n{said}", shown(&bench)))?;
+    ensure!(
+        report["errors"] == 0,
+        "`{}` reports errors:\n{said}",
+        shown(&bench)
     );
-    anyhow::bail!("unfinished")
+    Ok(Run {
+        workload,
+        figures,
+        report,
+    })
+}
+
+/// The figures of a report by `shanraq bench --json`.
+fn reported(report: &Value) -> Option<Figures> {
+    let number = |name: &str| report[name].as_f64();
+    let (transfers, per_second) = (report["transfers"].as_u64()?, number("transfers_per_second")?);
+    Some(Figures {
+        transfers,
+        seconds: transfers as f64 / per_second,
+        per_second,
+        p50_ms: number("p50_us")? / 1_000.0,
+        p99_ms: number("p99_us")? / 1_000.0,
+        max_ms: number("max_us")? / 1_000.0,
+    })
 }
 
 #[cfg(test)]
@@ -313,6 +385,17 @@ mod tests {
         );
         assert_eq!(log_line("3 17 skipped 0 1700000000 250000"), None);
         assert_eq!(log_line(""), None);
+    }
+
+    #[test]
+    fn the_figures_of_our_report_are_read_and_a_missing_one_is_noticed() {
+        let mut report = json!({
+            "transfers": 1_000, "transfers_per_second": 500.0, "p50_us": 1_500.0, "p99_us": 2_000.0, "max_us": 3_000.0
+        });
+        let figures = reported(&report).expect("all are there");
+        assert_eq!((figures.seconds, figures.p50_ms, figures.max_ms), (2.0, 1.5, 3.0));
+        report.as_object_mut().expect("an object").remove("p99_us");
+        assert!(reported(&report).is_none());
     }
 
     #[test]

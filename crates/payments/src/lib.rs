@@ -5,23 +5,36 @@
 //! Must not: use the network, a clock or randomness; the ledger is reached through [`LedgerPort`] and
 //! [`StatementPort`], time is an argument. See `docs/payments.md`.
 
+mod csv_in;
 mod error;
 mod ident;
+mod ids;
+mod import;
 mod iso4217;
+mod mapping;
 mod model;
 mod money;
+mod opening;
 mod pain001;
+mod plan;
 mod port;
 mod progress;
+mod report;
 mod text;
 mod xml;
 
+pub use csv_in::{CSV_COLUMNS, read_csv};
 pub use error::{Located, PaymentsError, PortError};
 pub use ident::{AccountRef, IdentError, make_iban, parse_bic, parse_iban};
+pub use ids::{AccountKind, account_id, account_reference, file_reference, payment_reference, transfer_id};
+pub use import::{import_payments, located};
 pub use iso4217::{IsoCurrency, iso_currency};
+pub use mapping::{Currency, MappedAccount, Mapping, Unmapped};
 pub use model::*;
 pub use money::{AmountError, Decimal, format_minor, parse_amount};
+pub use opening::{OpeningReport, import_opening_balances};
 pub use pain001::read_pain001;
 pub use port::*;
 pub use progress::{Progress, Stage};
+pub use report::{BatchReport, ImportReport, Outcome, PaymentReport, Totals, refusal};
 pub use text::FILE_BYTES_MAX;

@@ -40,7 +40,10 @@ impl Tag<'_> {
             .attributes()
             .flatten()
             .find(|a| a.key.local_name().into_inner() == name)?;
-        found.normalized_value(quick_xml::XmlVersion::Implicit1_0).ok().map(|value| value.trim().to_owned())
+        found
+            .normalized_value(quick_xml::XmlVersion::Implicit1_0)
+            .ok()
+            .map(|value| value.trim().to_owned())
     }
 }
 

@@ -5,14 +5,31 @@
 //! Invariant: an answer is right or it is an error; what a reader sees is a prefix of history that ends with a block.
 //! Why it is made this way: `docs/adr/0003-history-index.md`.
 
+mod appender;
+mod bloom;
+mod codec;
 mod error;
+mod extent;
+mod file;
 mod filter;
+mod grow;
+mod hash;
+mod jobs;
+mod manifest;
+mod memory;
+mod open;
+mod page;
+mod postings;
+mod query;
 mod reader;
+mod run;
 mod types;
+mod view;
 mod writer;
 
 pub use error::HistoryError;
 pub use filter::*;
+pub use jobs::{Job, JobDone};
 pub use reader::Reader;
 pub use types::*;
-pub use writer::{Job, JobDone, Writer};
+pub use writer::Writer;

@@ -1,113 +1,425 @@
-//! The one writer of the index. Shape only; the body follows.
-#![allow(unused_variables, clippy::needless_pass_by_value)]
+//! The one writer of the index. Owns: what is being filled, what waits to be flushed, what is durable, and what
+//! readers see. Every change of what is durable is a new manifest.
 
-use crate::{HistoryError, Options, Position, Reader};
-use ledger::{Height, Outcome};
+use crate::appender::Appender;
+use crate::file::{FileStamp, PageFile, Place};
+use crate::hash::KeyHasher;
+use crate::jobs::{Done, Flush, Job, JobDone, Merge, Work};
+use crate::manifest::Manifest;
+use crate::memory::{AccountIds, Memory};
+use crate::page::PAGE_BYTES;
+use crate::run::{Bounds, Run};
+use crate::view::{Durable, Of, View};
+use crate::{HistoryError, Options, Position, Reader, open};
+use arc_swap::ArcSwap;
+use ledger::{AccountNumber, Height, Outcome, RowNumber, Sealed};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use storage::{KeyRing, Storage};
 
 /// Feeds the index; owned by one thread.
-pub struct Writer {}
+pub struct Writer {
+    pub(crate) place: Arc<Place>,
+    pub(crate) options: Options,
+    pub(crate) seed: [u8; 16],
+    pub(crate) shared: Arc<ArcSwap<View>>,
+    pub(crate) account_ids: Arc<AccountIds>,
+    pub(crate) active: Appender,
+    pub(crate) frozen: VecDeque<Frozen>,
+    pub(crate) published: Position,
+    pub(crate) durable: Arc<Durable>,
+    pub(crate) durable_blob: u64,
+    pub(crate) next_file: u64,
+    /// The store file that is appended to, and its next free page.
+    pub(crate) store: Option<(Arc<PageFile>, u64)>,
+    pub(crate) next_ticket: u64,
+    pub(crate) flush_under_way: Option<u64>,
+    pub(crate) merge_under_way: Option<u64>,
+    pub(crate) freeze_wanted: bool,
+}
 
-/// Work for any thread: a flush or a merge.
-pub struct Job {}
-
-/// A job's result, for [`Writer::install`].
-pub struct JobDone {}
+/// Full memory, waiting to be written.
+pub(crate) struct Frozen {
+    memory: Arc<Memory>,
+    position: Position,
+    next_blob: u64,
+    bounds: (Bounds, Bounds),
+}
 
 impl Writer {
-    /// Opens the index; nothing there means an empty one.
+    /// Opens the index; nothing there means an empty one. Files that the manifest does not name are removed.
+    /// Takes the time to read filters, directories and accounts.
     ///
     /// # Errors
-    /// [`HistoryError::Damaged`] when it must be reset and rebuilt; otherwise what the disk says.
+    /// [`HistoryError::Damaged`] when it must be [`Writer::reset`] and rebuilt from the journal; otherwise what the
+    /// disk says.
     pub fn open(
         storage: Arc<dyn Storage>,
         dir: &Path,
         keys: &KeyRing,
         options: Options,
     ) -> Result<(Self, Reader), HistoryError> {
-        panic!("under construction")
+        let place = Place {
+            storage,
+            dir: dir.to_owned(),
+            keys: keys.clone(),
+            entropy: options.entropy,
+        };
+        let writer = open::open(Arc::new(place), options)?;
+        let reader = Reader {
+            shared: writer.shared.clone(),
+        };
+        Ok((writer, reader))
     }
 
-    /// Removes all files of the index.
+    /// Removes all files of the index, the manifest first. No writer or reader may be open on it.
     ///
     /// # Errors
     /// What the disk says.
     pub fn reset(storage: &dyn Storage, dir: &Path) -> Result<(), HistoryError> {
-        panic!("under construction")
+        open::reset(storage, dir)
     }
 
-    /// What survives a crash: feed it everything after this.
+    /// What survives a crash: feed it everything after this height.
     #[must_use]
     pub fn durable(&self) -> Position {
-        panic!("under construction")
+        self.durable.position
     }
 
     /// What readers see.
     #[must_use]
     pub fn published(&self) -> Position {
-        panic!("under construction")
+        self.published
     }
 
-    /// Memtables waiting to be written. Above 1 the index falls behind; slow down the feed.
+    /// Full memtables waiting to be written, each of about [`Options::flush_rows`] rows. Above 1 the index falls
+    /// behind: run its jobs before feeding more.
     #[must_use]
     pub fn backlog(&self) -> usize {
-        panic!("under construction")
+        self.frozen.len()
     }
 
-    /// Takes rows and accounts in; those already there are skipped.
+    /// Takes rows and accounts in; those already there are skipped, so that a replay may begin early.
+    /// Nobody sees them before [`Writer::commit`].
     ///
     /// # Errors
     /// [`HistoryError::Gap`], [`HistoryError::Inconsistent`]; the writer is then of no more use.
     pub fn append(&mut self, outcome: &Outcome) -> Result<(), HistoryError> {
-        panic!("under construction")
+        let mut metadata = outcome.account_metadata.iter().peekable();
+        for (index, account) in outcome.new_accounts.iter().enumerate() {
+            let sealed = next_metadata(&mut metadata, index);
+            let number = u64::from(outcome.first_account.0) + index as u64;
+            if number < self.active.next_account {
+                let own = u32::try_from(number)
+                    .map(AccountNumber)
+                    .unwrap_or(AccountNumber::NONE);
+                if self.account_ids.get(own) != Some(account.id) {
+                    let reason = "another account has this number";
+                    return Err(HistoryError::Inconsistent { number, reason });
+                }
+                continue;
+            }
+            expect_next("account", number, self.active.next_account)?;
+            self.active.account(account, sealed)?;
+        }
+        let mut metadata = outcome.row_metadata.iter().peekable();
+        for (index, row) in outcome.rows.iter().enumerate() {
+            let sealed = next_metadata(&mut metadata, index);
+            let number = outcome.first_row.0 + index as u64;
+            if number < self.active.next_row {
+                continue;
+            }
+            expect_next("row", number, self.active.next_row)?;
+            self.active.row(row, sealed)?;
+        }
+        Ok(())
     }
 
-    /// Shows readers everything appended so far, as of a block.
+    /// Shows readers everything appended so far, as of a block. A block that is already in is passed over.
     ///
     /// # Errors
-    /// [`HistoryError::Gap`] when the height goes back.
+    /// [`HistoryError::Inconsistent`] when another block with this height is in.
     pub fn commit(&mut self, height: Height, hash: [u8; 32]) -> Result<(), HistoryError> {
-        panic!("under construction")
+        if height <= self.published.height {
+            let same = height < self.published.height || hash == self.published.hash;
+            if !same || self.has_uncommitted() {
+                let reason = "another block of this height was committed";
+                return Err(HistoryError::Inconsistent {
+                    number: height.0,
+                    reason,
+                });
+            }
+            return Ok(());
+        }
+        let accounts = u32::try_from(self.active.next_account).map(AccountNumber);
+        self.published = Position {
+            height,
+            hash,
+            rows: RowNumber(self.active.next_row),
+            accounts: accounts.map_err(|_| HistoryError::Full("account numbers are used up"))?,
+        };
+        let flush_rows = u64::from(self.options.flush_rows);
+        if self.freeze_wanted
+            || self.active.rows() >= flush_rows
+            || self.active.accounts() >= flush_rows
+            || self.active.blob_bytes() >= self.options.flush_metadata_bytes
+        {
+            self.freeze_now();
+        }
+        self.publish();
+        Ok(())
     }
 
-    /// Freezes what is in memory, so that the next job writes it whatever its size (for a clean stop).
+    /// Has everything committed written by the next job whatever its size, for a clean stop. Within a block it
+    /// takes effect at its commit.
     pub fn freeze(&mut self) {
-        panic!("under construction")
+        if self.has_uncommitted() {
+            self.freeze_wanted = true;
+        } else if self.published != self.newest_frozen() {
+            self.freeze_now();
+            self.publish();
+        }
     }
 
-    /// The next piece of work, if there is one: at most one flush and one merge at a time.
+    fn newest_frozen(&self) -> Position {
+        self.frozen
+            .back()
+            .map_or(self.durable.position, |frozen| frozen.position)
+    }
+
+    fn has_uncommitted(&self) -> bool {
+        self.active.next_row != self.published.rows.0
+            || self.active.next_account != u64::from(self.published.accounts.0)
+    }
+
+    fn freeze_now(&mut self) {
+        self.freeze_wanted = false;
+        self.active.end_pages();
+        let successor = self.active.successor(self.options.flush_rows as usize);
+        let full = std::mem::replace(&mut self.active, successor);
+        self.frozen.push_back(Frozen {
+            memory: full.memory,
+            position: self.published,
+            next_blob: full.next_blob,
+            bounds: (full.ids, full.pendings),
+        });
+    }
+
+    pub(crate) fn view(&self) -> View {
+        let (row_tail, account_tail) = self.active.tails();
+        let frozen = self.frozen.iter().map(|frozen| frozen.memory.clone());
+        View {
+            position: self.published,
+            durable: self.durable.clone(),
+            memories: frozen.chain([self.active.memory.clone()]).collect(),
+            row_tail,
+            account_tail,
+            hasher: KeyHasher::new(self.seed),
+            account_ids: self.account_ids.clone(),
+        }
+    }
+
+    fn publish(&self) {
+        self.shared.store(Arc::new(self.view()));
+    }
+
+    /// What is durable or in memory changed its place, while nothing more may be seen than before.
+    fn republish(&self) {
+        let seen = self.shared.load();
+        let mut view = self.view();
+        view.row_tail.clone_from(&seen.row_tail);
+        view.account_tail.clone_from(&seen.account_tail);
+        self.shared.store(Arc::new(view));
+    }
+
+    fn stamp(&mut self) -> FileStamp {
+        self.next_file += 1;
+        self.place.stamp(self.next_file - 1)
+    }
+
+    /// The next piece of work, if there is one: at most one flush and one merge are under way at a time.
     pub fn next_job(&mut self) -> Option<Job> {
-        panic!("under construction")
+        let work = match self.next_flush() {
+            Some(flush) => Work::Flush(flush),
+            None => Work::Merge(self.next_merge()?),
+        };
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        match work {
+            Work::Flush(_) => self.flush_under_way = Some(ticket),
+            Work::Merge(_) => self.merge_under_way = Some(ticket),
+        }
+        Some(Job {
+            ticket,
+            place: self.place.clone(),
+            work,
+        })
     }
 
-    /// Puts a result in force, durably.
+    fn next_flush(&mut self) -> Option<Flush> {
+        if self.flush_under_way.is_some() || self.frozen.is_empty() {
+            return None;
+        }
+        let full = self.options.store_file_bytes / PAGE_BYTES as u64;
+        let store = match self.store.clone().filter(|(_, next_page)| *next_page < full) {
+            Some(store) => Ok(store),
+            None => Err(self.stamp()),
+        };
+        let (row_run, account_run) = (self.stamp(), self.stamp());
+        let frozen = &self.frozen[0];
+        Some(Flush {
+            memory: frozen.memory.clone(),
+            position: frozen.position,
+            store,
+            row_run,
+            account_run,
+            row_bounds: frozen.bounds,
+        })
+    }
+
+    fn next_merge(&mut self) -> Option<Merge> {
+        if self.merge_under_way.is_some() {
+            return None;
+        }
+        let (of, inputs) = [Of::Rows, Of::Accounts].into_iter().find_map(|of| {
+            let fan_in = self.options.merge_fan_in.max(2) as usize;
+            Some((of, mergeable(self.durable.runs(of), fan_in)?))
+        })?;
+        Some(Merge {
+            of,
+            inputs,
+            output: self.stamp(),
+        })
+    }
+
+    /// Tells that a job failed; [`Writer::next_job`] gives the work again, with fresh files.
+    pub fn job_failed(&mut self, ticket: u64) {
+        if self.flush_under_way == Some(ticket) {
+            self.flush_under_way = None;
+            // What stands at the end of the store file is in doubt, and no page is written twice.
+            self.store = None;
+        }
+        if self.merge_under_way == Some(ticket) {
+            self.merge_under_way = None;
+        }
+    }
+
+    /// Puts a result in force, durably: from then on readers find it in files. Files that were merged are removed
+    /// once nobody reads them.
     ///
     /// # Errors
-    /// What the disk says.
+    /// What the disk says; then nothing changed, and the work is given again.
     pub fn install(&mut self, done: JobDone) -> Result<(), HistoryError> {
-        panic!("under construction")
+        let ticket = Some(done.ticket);
+        if ticket != self.flush_under_way && ticket != self.merge_under_way {
+            return Ok(());
+        }
+        let mut durable = Durable::clone(&self.durable);
+        let mut blob = self.durable_blob;
+        let mut flushed_to = None;
+        let mut merged = Vec::new();
+        match done.result {
+            Done::Flush {
+                position,
+                extent,
+                store,
+                row_run,
+                account_run,
+            } => {
+                durable.position = position;
+                durable.extents.extend(extent.map(Arc::new));
+                durable.row_runs.extend(row_run.map(Arc::new));
+                durable.account_runs.extend(account_run.map(Arc::new));
+                blob = self.frozen[0].next_blob;
+                flushed_to = Some(store);
+            }
+            Done::Merge { of, inputs, output } => {
+                replace_runs(durable.runs_mut(of), &inputs, output);
+                merged = inputs;
+            }
+        }
+        if let Err(error) = self.manifest(&durable, blob).write(&self.place) {
+            self.job_failed(done.ticket);
+            return Err(error);
+        }
+        self.durable = Arc::new(durable);
+        self.durable_blob = blob;
+        if let Some(store) = flushed_to {
+            self.store = store;
+            self.frozen.pop_front();
+            self.flush_under_way = None;
+        } else {
+            self.merge_under_way = None;
+        }
+        self.republish();
+        for run in merged {
+            run.file.retire();
+        }
+        Ok(())
     }
 
-    /// Tells that a job failed; [`Writer::next_job`] gives it again, with fresh files.
-    pub fn job_failed(&mut self, ticket: u64) {
-        panic!("under construction")
+    fn manifest(&self, durable: &Durable, next_blob: u64) -> Manifest {
+        let mut store_files: Vec<FileStamp> =
+            durable.extents.iter().map(|extent| extent.file.stamp).collect();
+        store_files.dedup();
+        let metas = |runs: &[Arc<Run>]| runs.iter().map(|run| run.meta.clone()).collect();
+        Manifest {
+            seed: self.seed,
+            position: durable.position,
+            next_file: self.next_file,
+            next_blob,
+            store_files,
+            extents: durable.extents.iter().map(|extent| extent.meta.clone()).collect(),
+            row_runs: metas(&durable.row_runs),
+            account_runs: metas(&durable.account_runs),
+        }
     }
 }
 
-impl Job {
-    /// Names the job for [`Writer::job_failed`].
-    #[must_use]
-    pub fn ticket(&self) -> u64 {
-        panic!("under construction")
+fn expect_next(what: &'static str, found: u64, expected: u64) -> Result<(), HistoryError> {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(HistoryError::Gap {
+            what,
+            found,
+            expected,
+        })
     }
+}
 
-    /// Does the work, without the writer.
-    ///
-    /// # Errors
-    /// What the disk says; [`HistoryError::Damaged`].
-    pub fn run(self) -> Result<JobDone, HistoryError> {
-        panic!("under construction")
-    }
+fn next_metadata<'m>(
+    metadata: &mut std::iter::Peekable<std::slice::Iter<'m, (u32, Sealed)>>,
+    index: usize,
+) -> Option<&'m Sealed> {
+    metadata
+        .next_if(|(at, _)| *at as usize == index)
+        .map(|(_, sealed)| sealed)
+}
+
+/// The newest neighbours of one tier that are enough for a merge, and together within what a run can number.
+fn mergeable(runs: &[Arc<Run>], fan_in: usize) -> Option<Vec<Arc<Run>>> {
+    let groups: Vec<_> = runs.windows(fan_in).collect();
+    let found = groups.into_iter().rev().find(|window| {
+        window.iter().all(|run| run.meta.tier == window[0].meta.tier)
+            && window[fan_in - 1].meta.end() - window[0].meta.first <= u64::from(u32::MAX)
+    })?;
+    Some(found.to_vec())
+}
+
+fn replace_runs(runs: &mut Vec<Arc<Run>>, inputs: &[Arc<Run>], output: Run) {
+    let start = runs
+        .iter()
+        .position(|run| Arc::ptr_eq(run, &inputs[0]))
+        .expect("a merged run is in force");
+    let end = start + inputs.len();
+    assert!(
+        runs[start..end]
+            .iter()
+            .zip(inputs)
+            .all(|(run, input)| Arc::ptr_eq(run, input)),
+        "merged runs are neighbours in force"
+    );
+    runs.splice(start..end, [Arc::new(output)]);
 }

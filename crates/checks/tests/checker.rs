@@ -1,6 +1,6 @@
 //! The checker of the crash test must see every kind of wrong books; a checker that finds nothing proves nothing.
 
-use checks::crash::{Call, Heard, Moment, Observed, Violation, check};
+use checks::crash::{Call, Heard, Moment, Observed, ObservedRow, Violation, check};
 use ledger::{
     Account, AccountFlags, AccountId, Amount, Balances, Code, CreateTransferResult, LedgerId, RowKind,
     TimestampNs, Transfer, TransferFlags, TransferId, TransferReply,
@@ -64,6 +64,19 @@ fn credit(pending: u128, posted: u128) -> Balances {
     }
 }
 
+fn row(kind: RowKind, transfer: Transfer, debit: Balances, credit: Balances) -> ObservedRow {
+    ObservedRow {
+        kind,
+        transfer,
+        debit,
+        credit,
+    }
+}
+
+fn applied(transfer: Transfer, debit: Balances, credit: Balances) -> ObservedRow {
+    row(RowKind::Applied, transfer, debit, credit)
+}
+
 fn refused(result: CreateTransferResult) -> Heard {
     reply(result, 0, Balances::default(), Balances::default())
 }
@@ -115,10 +128,10 @@ fn right() -> (Vec<Call>, Observed) {
         call(transfer(15, 7), 13, 14, Heard::Nothing),
     ];
     let rows = vec![
-        (RowKind::Applied, stamped(transfer(10, 100), 10)),
-        (RowKind::Applied, stamped(pending, 20)),
-        (RowKind::Applied, posted),
-        (RowKind::Applied, stamped(transfer(13, 5), 40)),
+        applied(stamped(transfer(10, 100), 10), debit(0, 100), credit(0, 100)),
+        applied(stamped(pending, 20), debit(50, 100), credit(50, 100)),
+        applied(posted, debit(0, 120), credit(0, 120)),
+        applied(stamped(transfer(13, 5), 40), debit(0, 125), credit(0, 125)),
     ];
     let account = |id, balances| Account {
         id,
@@ -148,9 +161,11 @@ fn right_books_have_no_violation() {
 #[test]
 fn an_unanswered_transfer_may_be_there_as_well_as_not() {
     let found = found(|_, observed| {
-        observed
-            .rows
-            .push((RowKind::Applied, stamped(transfer(15, 7), 50)));
+        observed.rows.push(applied(
+            stamped(transfer(15, 7), 50),
+            debit(0, 132),
+            credit(0, 132),
+        ));
         observed.accounts[0].balances = debit(0, 132);
         observed.accounts[1].balances = credit(0, 132);
     });
@@ -179,9 +194,11 @@ fn a_loss_is_seen_even_when_the_balances_agree_with_it() {
 #[test]
 fn a_transfer_that_is_there_twice_is_seen() {
     let found = found(|_, observed| {
-        observed
-            .rows
-            .push((RowKind::Applied, stamped(transfer(13, 5), 60)));
+        observed.rows.push(applied(
+            stamped(transfer(13, 5), 60),
+            debit(0, 130),
+            credit(0, 130),
+        ));
         observed.accounts[0].balances = debit(0, 130);
         observed.accounts[1].balances = credit(0, 130);
     });
@@ -198,6 +215,10 @@ fn a_transfer_acknowledged_as_new_twice_is_seen() {
         })
     });
     assert!(found.contains(&Violation::Doubled(id(10))), "{found:?}");
+    assert!(
+        found.contains(&Violation::Forgotten(id(10), CreateTransferResult::Created)),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -217,7 +238,7 @@ fn every_changed_field_is_seen_and_named() {
         ("flags", |t| t.flags = TransferFlags::BALANCING_DEBIT),
     ];
     for (field, change) in changes {
-        let found = found(|_, observed| change(&mut observed.rows[3].1));
+        let found = found(|_, observed| change(&mut observed.rows[3].transfer));
         assert!(
             found.contains(&Violation::Changed(id(13), field)),
             "{field}: {found:?}"
@@ -227,7 +248,7 @@ fn every_changed_field_is_seen_and_named() {
 
 #[test]
 fn another_timestamp_than_the_client_was_told_is_seen() {
-    let found = found(|_, observed| observed.rows[3].1.timestamp = TimestampNs(41));
+    let found = found(|_, observed| observed.rows[3].transfer.timestamp = TimestampNs(41));
     let (told, there) = (TimestampNs(40), TimestampNs(41));
     assert_eq!(
         found,
@@ -248,11 +269,19 @@ fn other_balances_than_the_client_was_told_are_seen() {
 }
 
 #[test]
+fn other_balances_in_a_row_than_its_history_gives_are_seen() {
+    let found = found(|_, observed| observed.rows[1].credit = credit(51, 100));
+    assert_eq!(found, [Violation::RowBalancesDiffer(TimestampNs(20))]);
+}
+
+#[test]
 fn a_transfer_that_nobody_asked_for_is_seen() {
     let found = found(|_, observed| {
-        observed
-            .rows
-            .push((RowKind::Applied, stamped(transfer(99, 0), 60)));
+        observed.rows.push(applied(
+            stamped(transfer(99, 0), 60),
+            debit(0, 125),
+            credit(0, 125),
+        ));
     });
     assert_eq!(found, [Violation::Invented(id(99))]);
 }
@@ -260,9 +289,11 @@ fn a_transfer_that_nobody_asked_for_is_seen() {
 #[test]
 fn a_refused_transfer_that_is_there_is_seen() {
     let found = found(|_, observed| {
-        observed
-            .rows
-            .push((RowKind::Applied, stamped(transfer(14, 5), 60)));
+        observed.rows.push(applied(
+            stamped(transfer(14, 5), 60),
+            debit(0, 130),
+            credit(0, 130),
+        ));
     });
     let result = CreateTransferResult::ExceedsCredits;
     assert!(
@@ -276,9 +307,11 @@ fn a_burnt_id_that_is_applied_by_a_later_call_is_seen() {
     let found = found(|calls, observed| {
         let heard = reply(CreateTransferResult::Created, 60, debit(0, 130), credit(0, 130));
         calls.push(call(transfer(14, 5), 20, 21, heard));
-        observed
-            .rows
-            .push((RowKind::Applied, stamped(transfer(14, 5), 60)));
+        observed.rows.push(applied(
+            stamped(transfer(14, 5), 60),
+            debit(0, 130),
+            credit(0, 130),
+        ));
         observed.accounts[0].balances = debit(0, 130);
         observed.accounts[1].balances = credit(0, 130);
     });
@@ -345,7 +378,11 @@ fn an_expiry_of_something_not_open_is_seen() {
         pending_id: TransferId(11),
         ..stamped(transfer(0, 50), 70)
     };
-    let found = found(|_, observed| observed.rows.push((RowKind::Expired, expiry)));
+    let found = found(|_, observed| {
+        observed
+            .rows
+            .push(row(RowKind::Expired, expiry, debit(0, 125), credit(0, 125)))
+    });
     assert!(
         matches!(found.as_slice(), [Violation::RowImpossible(_, why)] if why.contains("is open")),
         "{found:?}"
@@ -371,8 +408,12 @@ fn an_expiry_releases_what_was_pending() {
             pending_id: TransferId(17),
             ..stamped(pending, 70)
         };
-        observed.rows.push((RowKind::Applied, stamped(pending, 60)));
-        observed.rows.push((RowKind::Expired, expiry));
+        observed
+            .rows
+            .push(applied(stamped(pending, 60), debit(9, 125), credit(9, 125)));
+        observed
+            .rows
+            .push(row(RowKind::Expired, expiry, debit(0, 125), credit(0, 125)));
     });
     assert_eq!(found, []);
 }

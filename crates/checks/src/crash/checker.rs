@@ -6,8 +6,8 @@
 use super::books::{After, Books};
 use super::record::{Call, Heard, burns_id};
 use ledger::{
-    Account, AccountId, Amount, CreateTransferResult, RowKind, TimestampNs, Transfer, TransferFlags,
-    TransferId, TransferReply,
+    Account, AccountId, Amount, Balances, CreateTransferResult, RowKind, TimestampNs, Transfer,
+    TransferFlags, TransferId, TransferReply,
 };
 use std::collections::HashMap;
 
@@ -15,9 +15,22 @@ use std::collections::HashMap;
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     /// Every transfer and expiry, the oldest first.
-    pub rows: Vec<(RowKind, Transfer)>,
+    pub rows: Vec<ObservedRow>,
     /// Every account.
     pub accounts: Vec<Account>,
+}
+
+/// A row of history as the node shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObservedRow {
+    /// A transfer or an expiry.
+    pub kind: RowKind,
+    /// As stored.
+    pub transfer: Transfer,
+    /// The debited account's totals after it.
+    pub debit: Balances,
+    /// The credited account's totals after it.
+    pub credit: Balances,
 }
 
 /// A broken promise.
@@ -40,10 +53,16 @@ pub enum Violation {
     },
     /// The client was told other balances than the rows give at that point.
     BalancesChanged(TransferId),
+    /// The row shows other balances than the rows up to it give.
+    RowBalancesDiffer(TimestampNs),
     /// There, and nobody asked for it.
     Invented(TransferId),
     /// There, though the client was told that it was refused.
     RefusedButApplied(TransferId, CreateTransferResult),
+    /// There, though no call under the id can have done it.
+    DoneWithoutCause(TransferId),
+    /// The answer does not know what an earlier answer under the id said.
+    Forgotten(TransferId, CreateTransferResult),
     /// The answer says that the id was used before, and it cannot have been.
     NeverUsed(TransferId, CreateTransferResult),
     /// Some events of a chain are there and some are not.
@@ -96,7 +115,13 @@ fn replay(
     let mut books = Books::new(&observed.accounts);
     let mut stored: HashMap<TransferId, Stored> = HashMap::new();
     let mut last = TimestampNs(0);
-    for (kind, row) in &observed.rows {
+    for ObservedRow {
+        kind,
+        transfer: row,
+        debit,
+        credit,
+    } in &observed.rows
+    {
         if row.timestamp <= last {
             violations.push(Violation::OrderBroken(row.timestamp));
         }
@@ -116,7 +141,17 @@ fn replay(
             }
         }
         let after = match books.enter(*kind, row) {
-            Ok(after) => Some(after),
+            Ok(after) => {
+                if after
+                    != (After {
+                        debit: *debit,
+                        credit: *credit,
+                    })
+                {
+                    violations.push(Violation::RowBalancesDiffer(row.timestamp));
+                }
+                Some(after)
+            }
             Err(why) => {
                 violations.push(Violation::RowImpossible(row.id, why));
                 None
@@ -207,14 +242,22 @@ fn check_id(id: TransferId, calls: &[&Call], stored: Option<&Stored>, violations
             if call.may_have_repeated {
                 return true;
             }
-            let others = calls
+            let mut others = calls
                 .iter()
                 .enumerate()
                 .filter(|(other, c)| *other != index && c.begun < call.ended);
-            others
-                .into_iter()
-                .any(|(_, other)| other.heard.result().is_none_or(accept))
+            others.any(|(_, other)| match other.heard {
+                Heard::Reply(reply) => accept(reply.result),
+                Heard::Nothing => true,
+                Heard::NotDone => false,
+            })
         };
+        if calls
+            .iter()
+            .any(|earlier| earlier.ended < call.begun && !agrees(earlier, reply.result))
+        {
+            violations.push(Violation::Forgotten(id, reply.result));
+        }
         match reply.result {
             R::Created => {
                 created += 1;
@@ -239,6 +282,25 @@ fn check_id(id: TransferId, calls: &[&Call], stored: Option<&Stored>, violations
     }
     if created > 1 {
         violations.push(Violation::Doubled(id));
+    }
+    let may_have_done = |call: &&Call| match call.heard {
+        Heard::Reply(reply) => call.may_have_repeated || matches!(reply.result, R::Created | R::Exists),
+        Heard::Nothing => true,
+        Heard::NotDone => false,
+    };
+    if stored.is_some() && !calls.iter().any(may_have_done) {
+        violations.push(Violation::DoneWithoutCause(id));
+    }
+}
+
+/// Whether an answer can follow an earlier one under the same id, for the same transfer.
+fn agrees(earlier: &Call, later: CreateTransferResult) -> bool {
+    use CreateTransferResult as R;
+    match earlier.heard.result() {
+        // A chain that is repeated as a whole fails as a chain; its first event says that it exists.
+        Some(R::Created | R::Exists) => later == R::Exists || later == R::LinkedEventFailed,
+        Some(result) if final_refusal(result) => later == R::IdAlreadyFailed || later == R::LinkedEventFailed,
+        _ => true,
     }
 }
 
@@ -287,7 +349,7 @@ fn check_real_time(calls: &[Call], violations: &mut Vec<Violation>) {
     let created = |call: &&Call| call.heard.result() == Some(CreateTransferResult::Created);
     let stamp = |call: &Call| match call.heard {
         Heard::Reply(reply) => reply.timestamp,
-        Heard::Nothing => TimestampNs(0),
+        Heard::Nothing | Heard::NotDone => TimestampNs(0),
     };
     let mut by_begin: Vec<&Call> = calls.iter().filter(created).collect();
     let mut by_end = by_begin.clone();

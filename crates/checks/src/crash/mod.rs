@@ -5,6 +5,6 @@ mod checker;
 mod load;
 mod record;
 
-pub use checker::{Observed, Violation, check};
+pub use checker::{Observed, ObservedRow, Violation, check};
 pub use load::{Load, Request, accounts};
 pub use record::{Call, Heard, Moment, burns_id};

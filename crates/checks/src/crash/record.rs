@@ -30,6 +30,8 @@ pub enum Heard {
     Reply(TransferReply),
     /// Nothing: it may have happened or not.
     Nothing,
+    /// That nothing was done. This is a promise too.
+    NotDone,
 }
 
 impl Heard {
@@ -38,7 +40,7 @@ impl Heard {
     pub fn result(&self) -> Option<CreateTransferResult> {
         match self {
             Self::Reply(reply) => Some(reply.result),
-            Self::Nothing => None,
+            Self::Nothing | Self::NotDone => None,
         }
     }
 }

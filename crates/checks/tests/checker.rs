@@ -315,13 +315,40 @@ fn a_burnt_id_that_is_applied_by_a_later_call_is_seen() {
         observed.accounts[0].balances = debit(0, 130);
         observed.accounts[1].balances = credit(0, 130);
     });
-    assert_eq!(
-        found,
-        [Violation::RefusedButApplied(
-            id(14),
-            CreateTransferResult::ExceedsCredits
-        )]
+    let (created, refused) = (
+        CreateTransferResult::Created,
+        CreateTransferResult::ExceedsCredits,
     );
+    assert!(
+        found.contains(&Violation::RefusedButApplied(id(14), refused)),
+        "{found:?}"
+    );
+    assert!(
+        found.contains(&Violation::Forgotten(id(14), created)),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_burnt_id_that_is_decided_again_is_seen() {
+    let result = CreateTransferResult::ExceedsCredits;
+    let found = found(|calls, _| calls.push(call(transfer(14, 5), 20, 21, refused(result))));
+    assert_eq!(found, [Violation::Forgotten(id(14), result)]);
+}
+
+#[test]
+fn a_transfer_that_is_there_though_the_client_was_told_that_nothing_was_done_is_seen() {
+    let found = found(|calls, observed| {
+        calls[6].heard = Heard::NotDone;
+        observed.rows.push(applied(
+            stamped(transfer(15, 7), 50),
+            debit(0, 132),
+            credit(0, 132),
+        ));
+        observed.accounts[0].balances = debit(0, 132);
+        observed.accounts[1].balances = credit(0, 132);
+    });
+    assert_eq!(found, [Violation::DoneWithoutCause(id(15))]);
 }
 
 #[test]

@@ -17,8 +17,8 @@ const SECOND: u64 = 1_000_000_000;
 pub struct Shape {
     /// Ids of accounts run from 1 to this.
     pub accounts: u128,
-    /// Ids of transfers run from 1 to this; small, so that ids are used again.
-    pub transfers: u128,
+    /// One transfer in some takes an id among so many of the latest, so that ids are used again.
+    pub ids_back: u128,
     /// The most events in a request.
     pub events_max: usize,
     /// The first clock reading.
@@ -29,7 +29,7 @@ impl Default for Shape {
     fn default() -> Self {
         Self {
             accounts: 12,
-            transfers: 400,
+            ids_back: 400,
             events_max: 12,
             start: TimestampNs(1_000 * SECOND),
         }
@@ -41,6 +41,7 @@ pub struct Generator {
     random: StdRng,
     shape: Shape,
     clock: u64,
+    next_id: u128,
     accounts: Vec<(Account, Option<Sealed>)>,
     transfers: Vec<(Transfer, Option<Sealed>)>,
     sealed: Vec<Sealed>,
@@ -55,6 +56,7 @@ impl Generator {
             random: StdRng::seed_from_u64(seed),
             shape,
             clock: shape.start.0,
+            next_id: 1,
             accounts: Vec::new(),
             transfers: Vec::new(),
             sealed: sealed.into_iter().map(Sealed::from).collect(),
@@ -74,7 +76,7 @@ impl Generator {
             8 => self.below(4 * SECOND),
             _ => 0,
         };
-        self.clock = (self.clock + step).min(i64::MAX as u64 - 100 * SECOND);
+        self.clock = (self.clock + step).min(i64::MAX as u64 - 1_000 * SECOND);
         let body = if model.accounts.len() < 4 {
             self.create_accounts(model)
         } else {
@@ -116,6 +118,9 @@ impl Generator {
 
     fn create_accounts(&mut self, model: &Model) -> CommandBody {
         let imported = self.chance(4);
+        if imported {
+            self.clock += SECOND / 10;
+        }
         let count = self.below(self.shape.events_max as u64) + 1;
         let linked = self.pick(&[2, 5, 1_000]);
         let mut time = model.account_times.last().map_or(0, |last| last.0);
@@ -168,7 +173,7 @@ impl Generator {
         ];
         let mut flags = self.pick(&limits);
         flags.set(A::HISTORY, self.chance(3));
-        flags.set(A::CLOSED, self.chance(12));
+        flags.set(A::CLOSED, self.chance(25));
         let account = Account {
             id: AccountId(self.random.random_range(1..=self.shape.accounts)),
             user_data_128: self.below(3).into(),
@@ -217,12 +222,16 @@ impl Generator {
                 .map_or(last + 1, |time| time.0),
             3 => self.clock,
             4 => self.clock.saturating_sub(1),
-            _ => last + 1 + self.below(40),
+            _ => last + 1 + self.below(8),
         }
     }
 
     fn create_transfers(&mut self, model: &Model) -> CommandBody {
         let imported = self.chance(10);
+        if imported {
+            // Time passes, so that there is room for events of the past.
+            self.clock += SECOND / 10;
+        }
         let count = self.below(self.shape.events_max as u64) + 1;
         let linked = self.pick(&[2, 5, 1_000, 1_000]);
         let mut time = model.transfer_times.last().map_or(0, |last| last.0);
@@ -286,13 +295,22 @@ impl Generator {
         } else {
             self.moving(model)
         };
-        transfer.id = TransferId(self.random.random_range(1..=self.shape.transfers));
+        transfer.id = self.transfer_id();
         if self.chance(3) {
             transfer.user_data_128 = self.below(3).into();
             transfer.user_data_64 = self.below(3);
             transfer.user_data_32 = self.below(3) as u32;
         }
         (transfer, self.metadata())
+    }
+
+    fn transfer_id(&mut self) -> TransferId {
+        if self.chance(8) {
+            let lowest = self.next_id.saturating_sub(self.shape.ids_back).max(1);
+            return TransferId(self.random.random_range(lowest..=self.next_id + 3));
+        }
+        self.next_id += 1;
+        TransferId(self.next_id)
     }
 
     fn amount(&mut self) -> u128 {
@@ -313,13 +331,19 @@ impl Generator {
         if self.chance(2) {
             flags |= F::PENDING;
             timeout = self.pick(&[0, 0, 1, 1, 2, 5, u32::MAX]);
-            flags.set(F::CLOSING_DEBIT, self.chance(20));
-            flags.set(F::CLOSING_CREDIT, self.chance(20));
+            flags.set(F::CLOSING_DEBIT, self.chance(30));
+            flags.set(F::CLOSING_CREDIT, self.chance(30));
         }
         flags.set(F::BALANCING_DEBIT, self.chance(10));
         flags.set(F::BALANCING_CREDIT, self.chance(10));
         let debit = self.pick(&ids);
-        let credit = self.pick(&ids);
+        let mut credit = self.pick(&ids);
+        for _ in 0..3 {
+            let same = |id| model.accounts[&id].given.ledger == model.accounts[&debit].given.ledger;
+            if credit == debit || !same(credit) {
+                credit = self.pick(&ids);
+            }
+        }
         Transfer {
             debit_account_id: debit,
             credit_account_id: credit,

@@ -244,17 +244,17 @@ fn the_engine_agrees_with_the_naive_model() {
             0 => Shape::default(),
             1 => Shape {
                 accounts: 5,
-                transfers: 60,
+                ids_back: 60,
                 ..Shape::default()
             },
             2 => Shape {
                 events_max: 40,
-                transfers: 2_000,
+                ids_back: 2_000,
                 ..Shape::default()
             },
             // Close to the end of time, where timeouts overflow.
             _ => Shape {
-                start: TimestampNs(i64::MAX as u64 - 5_000_000_000_000),
+                start: TimestampNs(i64::MAX as u64 - 4_000_000_000_000_000),
                 ..Shape::default()
             },
         };

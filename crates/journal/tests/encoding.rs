@@ -95,7 +95,7 @@ fn accounts() -> impl Strategy<Value = Account> {
 
 /// Events with their metadata and the index of a result each.
 fn events<E: Clone + std::fmt::Debug>(
-    event: impl Strategy<Value = E>,
+    event: impl Strategy<Value = E> + 'static,
 ) -> impl Strategy<Value = (Events<E>, Vec<usize>)> {
     let code = prop_oneof![3 => Just(0), 1 => 0..69_usize];
     let length = prop_oneof![4 => 1..5_usize, 1 => 1..200_usize];

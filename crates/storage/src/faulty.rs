@@ -145,12 +145,14 @@ impl FaultyStorage {
         self.lock().crashed
     }
 
-    /// The machine starts again after a stop: what was not durable is kept, lost or torn. Old handles stay dead.
+    /// The machine starts again after a stop: what was not durable is kept, lost or torn. Old handles stay dead,
+    /// planned faults are forgotten.
     pub fn restart(&self) {
         let mut state = self.lock();
         let state = &mut *state;
         state.crashed = false;
         state.crash_at = None;
+        state.planned.clear();
         state.life += 1;
         let mode = state.random() % 4;
         // Names: a file system keeps the order in which they were changed.

@@ -19,7 +19,7 @@ pub use prepare::{Prepared, Preparer};
 use reader::LocalReader;
 pub(crate) use recover::{Tail, judge_tail};
 pub(crate) use segment::{Found, PAGE_BYTES, Segment, extent, io_error, list};
-use segment::{PADDING, file_name};
+use segment::{PADDING, erase, file_name};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -247,8 +247,7 @@ impl LocalJournal {
 impl Active {
     /// Zeros what a failed write may have left, so that a torn write can be told from damage again.
     fn clean(&mut self) -> Result<(), AppendError> {
-        self.file
-            .write_all_at(&vec![0; self.dirty as usize], self.offset)
+        erase(&*self.file, self.offset, self.dirty)
             .map_err(|error| full_or_fatal("zero", &self.path, error))?;
         self.sync()?;
         self.dirty = 0;

@@ -6,7 +6,7 @@
 //! person decides.
 
 use super::index::SegmentIndex;
-use super::segment::{Found, PAGE_BYTES, SECTOR_BYTES, Segment, extent, io_error, list};
+use super::segment::{Found, PAGE_BYTES, SECTOR_BYTES, Segment, erase, extent, io_error, list};
 use super::{Active, TornTail, watermark};
 use crate::header::Header;
 use crate::{Block, Damage, Head, JournalError, Opener, ShardId};
@@ -294,8 +294,8 @@ fn looks_torn(segment: &mut Segment, offset: u64, head: &Head, shard: ShardId) -
             let bytes = segment.bytes(offset, extent)?;
             Ok(bytes.chunks(SECTOR_BYTES).any(is_unwritten) || bytes.last() == Some(&0))
         }
-        // How long it was to be is not known, but the sector of the header itself tells.
-        Err(_) => Ok(is_unwritten(&page[..SECTOR_BYTES.min(page.len())])),
+        // How long it was to be is not known, but a block has at least a page.
+        Err(_) => Ok(page.chunks(SECTOR_BYTES).any(is_unwritten)),
     }
 }
 
@@ -309,9 +309,7 @@ fn zero(segment: &Segment, torn: &TornTail) -> Result<(), JournalError> {
         "a write that never finished, and was never acknowledged, is cut off"
     );
     let length = torn.bytes.min(segment.length - torn.offset);
-    segment
-        .file
-        .write_all_at(&vec![0; length as usize], torn.offset)
+    erase(&*segment.file, torn.offset, length)
         .and_then(|()| segment.file.sync_data())
         .map_err(|source| io_error("zero", &segment.path, source))
 }

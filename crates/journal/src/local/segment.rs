@@ -55,6 +55,14 @@ pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
     }
 }
 
+/// Zeros what an unfinished write left; not durable until synced. The header's sector goes last: as long as any
+/// of it stands, the rest is zero, so that stopping halfway leaves what still looks torn.
+pub(crate) fn erase(file: &dyn StorageFile, offset: u64, length: u64) -> io::Result<()> {
+    let first = length.min(SECTOR_BYTES as u64);
+    file.write_all_at(&vec![0; (length - first) as usize], offset + first)?;
+    file.write_all_at(&[0; SECTOR_BYTES][..first as usize], offset)
+}
+
 /// An open segment with a window of its bytes in memory.
 pub(crate) struct Segment {
     pub(crate) path: PathBuf,

@@ -342,9 +342,22 @@ impl Model {
                     break;
                 }
             }
-            let Some((culprit, reply)) = culprit else { continue };
+            let Some((culprit, mut reply)) = culprit else {
+                continue;
+            };
             if let Some(before) = before {
+                let accounts = self.transfers.get(&events[culprit].id).map(|stored| {
+                    (
+                        stored.transfer.debit_account_id,
+                        stored.transfer.credit_account_id,
+                    )
+                });
                 (*self, *outcome) = before;
+                if let (R::Exists, Some((debit, credit))) = (reply.result, accounts) {
+                    // What the chain did is not: these are the balances that stand.
+                    reply.debit = self.accounts[&debit].balances;
+                    reply.credit = self.accounts[&credit].balances;
+                }
                 for index in chain.clone() {
                     let last_of_open = open && index + 1 == chain.end;
                     let other = if last_of_open {

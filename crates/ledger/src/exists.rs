@@ -3,18 +3,18 @@
 use crate::chain::{Refusal, refuse_if};
 use crate::{
     AccountId, Amount, Archive, Code as BusinessCode, CreateTransferResult as Code, Ledger, LedgerId, Sealed,
-    Transfer, TransferFlags as Flags, TransferReply, Used,
+    Transfer, TransferFlags as Flags, Used,
 };
 
 impl Ledger {
-    /// Check 5.
+    /// Check 5. Returns the transfer as stored when the event is the same again.
     pub(crate) fn repeat_transfer<A: Archive>(
         &self,
         archive: &A,
         event: &Transfer,
         sealed: Option<&Sealed>,
         used: Used,
-    ) -> Result<TransferReply, Refusal<Code>> {
+    ) -> Result<Transfer, Refusal<Code>> {
         let Used::Applied {
             transfer: stored,
             metadata,
@@ -39,17 +39,7 @@ impl Ledger {
         };
         differs(&meant, &stored)?;
         refuse_if!(sealed != metadata.as_ref(), Code::ExistsWithDifferentMetadata);
-        let balances = |id| {
-            self.account(id)
-                .map(|(_, account)| account.balances)
-                .unwrap_or_default()
-        };
-        Ok(TransferReply {
-            result: Code::Exists,
-            timestamp: stored.timestamp,
-            debit: balances(stored.debit_account_id),
-            credit: balances(stored.credit_account_id),
-        })
+        Ok(stored)
     }
 
     /// A repeated post or void with what it inherits and the amount that it stands for. Its `pending_id` is that of the

@@ -8,6 +8,14 @@ use crate::{
     TransferFlags as Flags, TransferId, TransferReply,
 };
 
+/// What became of an event, before its chain had its say.
+enum Decision {
+    Created(TransferReply),
+    /// The same event was applied before, as this transfer.
+    Repeated(Transfer),
+    Refused(Code),
+}
+
 impl Ledger {
     pub(crate) fn create_transfers<A: Archive>(
         &mut self,
@@ -29,9 +37,9 @@ impl Ledger {
             let linked = event.flags.contains(Flags::LINKED);
             let last = index + 1 == request.events.len();
             let sealed = metadata.of(index);
-            let reply = match chain.enter(self, index, linked, last, outcome) {
-                ChainCheck::Open => Err(Code::LinkedEventChainOpen),
-                ChainCheck::Failed => Err(Code::LinkedEventFailed),
+            let decision = match chain.enter(self, index, linked, last, outcome) {
+                ChainCheck::Open => Decision::Refused(Code::LinkedEventChainOpen),
+                ChainCheck::Failed => Decision::Refused(Code::LinkedEventFailed),
                 ChainCheck::Pass => {
                     let context = Context {
                         now,
@@ -39,20 +47,26 @@ impl Ledger {
                         imported,
                     };
                     match self.create_transfer(archive, context, event, sealed, outcome) {
-                        Ok(reply) => Ok(reply),
-                        Err(Refusal::Code(code)) => Err(code),
+                        Ok(decision) => decision,
+                        Err(Refusal::Code(code)) => Decision::Refused(code),
                         Err(Refusal::Fault(fault)) => return Err(fault),
                     }
                 }
             };
-            let reply = reply.unwrap_or_else(|code| refused(code, now));
-            outcome.transfers.push(reply);
-            if let Some(start) = chain.leave(self, linked, reply.result == Code::Created, outcome) {
+            let applied = matches!(decision, Decision::Created(_));
+            if let Some(start) = chain.leave(self, linked, applied, outcome) {
                 for member in start..index {
                     let timestamp = TimestampNs(base.0 + member as u64);
                     outcome.transfers[member] = refused(Code::LinkedEventFailed, timestamp);
                 }
             }
+            let reply = match decision {
+                Decision::Created(reply) => reply,
+                // After the roll-back of its chain, so that the balances are those that stand.
+                Decision::Repeated(stored) => self.exists(&stored),
+                Decision::Refused(code) => refused(code, now),
+            };
+            outcome.transfers.push(reply);
             if reply.result.burns_id() {
                 // After the roll-back of its chain, so that the culprit's id stays burnt.
                 self.burn(event.id, outcome);
@@ -70,21 +84,27 @@ impl Ledger {
         event: &Transfer,
         sealed: Option<&Sealed>,
         outcome: &mut Outcome,
-    ) -> Result<TransferReply, Refusal<Code>> {
+    ) -> Result<Decision, Refusal<Code>> {
         context.check(event.flags.contains(Flags::IMPORTED), event.timestamp)?;
         refuse_if!(event.flags.bits() & !Flags::all().bits() != 0, Code::ReservedFlag);
         refuse_if!(event.id == TransferId(0), Code::IdMustNotBeZero);
         refuse_if!(event.id == TransferId(u128::MAX), Code::IdMustNotBeIntMax);
         if let Some(used) = self.used(archive, event.id)? {
-            return self.repeat_transfer(archive, event, sealed, used);
+            return Ok(Decision::Repeated(
+                self.repeat_transfer(archive, event, sealed, used)?,
+            ));
         }
         if event
             .flags
             .intersects(Flags::POST_PENDING_TRANSFER.union(Flags::VOID_PENDING_TRANSFER))
         {
-            return self.resolve_pending(archive, context, event, sealed, outcome);
+            return Ok(Decision::Created(
+                self.resolve_pending(archive, context, event, sealed, outcome)?,
+            ));
         }
-        self.reserve_or_move(context, event, sealed, outcome)
+        Ok(Decision::Created(
+            self.reserve_or_move(context, event, sealed, outcome)?,
+        ))
     }
 
     /// Checks 7 to 16, then the move of a plain transfer or the reservation of a pending one.
@@ -210,6 +230,21 @@ impl Ledger {
             timestamp,
             debit: debit_balances,
             credit: credit_balances,
+        }
+    }
+
+    /// The reply to a repeat: the stored timestamp, and the balances now.
+    fn exists(&self, stored: &Transfer) -> TransferReply {
+        let balances = |id| {
+            self.account(id)
+                .map(|(_, account)| account.balances)
+                .unwrap_or_default()
+        };
+        TransferReply {
+            result: Code::Exists,
+            timestamp: stored.timestamp,
+            debit: balances(stored.debit_account_id),
+            credit: balances(stored.credit_account_id),
         }
     }
 

@@ -239,7 +239,7 @@ fn questions(reader: &Reader, source: &mut Source, rows: u64) -> [(&'static str,
             .map(|at| entries[at]);
         assert_eq!(found.map(|(number, _, balances)| (number.0, balances)), known);
     });
-    let mut page = |order, code| {
+    let page = |order, code| {
         timed(500, |i| {
             let account = i as u32 % WATCHED;
             let side = AccountSide {

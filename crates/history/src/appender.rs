@@ -9,6 +9,17 @@ use crate::run::Bounds;
 use ledger::{Account, AccountNumber, Row, RowKind, Sealed, TimestampNs};
 use std::sync::Arc;
 
+/// How many rows are looked ahead, so that their look-ups overlap.
+pub(crate) const ROWS_AHEAD: usize = 16;
+
+/// The keys of a row that stand at random places.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct RowKeys {
+    id: u64,
+    debit: u64,
+    credit: u64,
+}
+
 /// Fills one [`Memory`].
 pub(crate) struct Appender {
     pub memory: Arc<Memory>,
@@ -26,6 +37,7 @@ pub(crate) struct Appender {
     last_row_ledger: LastKey,
     last_row_code: LastKey,
     record: Vec<u8>,
+    touched: u64,
 }
 
 impl Appender {
@@ -45,6 +57,7 @@ impl Appender {
             last_row_ledger: LastKey::default(),
             last_row_code: LastKey::default(),
             record: Vec::with_capacity(512),
+            touched: 0,
             memory,
         }
     }
@@ -148,7 +161,21 @@ impl Appender {
         Ok(())
     }
 
-    pub fn row(&mut self, row: &Row, metadata: Option<&Sealed>) -> Result<(), HistoryError> {
+    /// Hashes the keys of rows that come next, and begins to fetch what they lead to.
+    pub fn look_ahead(&mut self, rows: &[Row]) -> [RowKeys; ROWS_AHEAD] {
+        let mut keys = [RowKeys::default(); ROWS_AHEAD];
+        let table = &self.memory.rows;
+        for (row, keys) in rows.iter().zip(&mut keys) {
+            keys.id = self.hasher.key(Tag::Id, row.transfer.id.0);
+            keys.debit = self.hasher.key(Tag::Debit, u128::from(row.debit.0));
+            keys.credit = self.hasher.key(Tag::Credit, u128::from(row.credit.0));
+            self.touched ^= table.unique.touch(keys.id);
+            self.touched ^= table.touch_postings(keys.debit) ^ table.touch_postings(keys.credit);
+        }
+        keys
+    }
+
+    pub fn row(&mut self, row: &Row, keys: &RowKeys, metadata: Option<&Sealed>) -> Result<(), HistoryError> {
         self.check_row(row)?;
         let number = self.next_row;
         let blob = if row.kind == RowKind::Burnt {
@@ -165,7 +192,7 @@ impl Appender {
             row.transfer.timestamp,
             &self.record,
         );
-        self.post_row(row, relative(number, &self.memory.rows));
+        self.post_row(row, keys, relative(number, &self.memory.rows));
         self.row_time = row.transfer.timestamp;
         self.next_row += 1;
         Ok(())
@@ -192,12 +219,10 @@ impl Appender {
         Ok(())
     }
 
-    fn post_row(&mut self, row: &Row, relative: u32) {
+    fn post_row(&mut self, row: &Row, keys: &RowKeys, relative: u32) {
         let (hasher, transfer, table) = (self.hasher, &row.transfer, &self.memory.rows);
         if row.kind != RowKind::Expired {
-            table
-                .unique
-                .insert(hasher.key(Tag::Id, transfer.id.0), u64::from(relative) + 1);
+            table.unique.insert(keys.id, u64::from(relative) + 1);
             self.ids.add(transfer.id.0);
         }
         if row.kind == RowKind::Burnt {
@@ -210,8 +235,8 @@ impl Appender {
             );
             self.pendings.add(transfer.pending_id.0);
         }
-        table.post(hasher.key(Tag::Debit, u128::from(row.debit.0)), relative);
-        table.post(hasher.key(Tag::Credit, u128::from(row.credit.0)), relative);
+        table.post(keys.debit, relative);
+        table.post(keys.credit, relative);
         if transfer.user_data_128 != 0 {
             table.post(hasher.key(Tag::UserData128, transfer.user_data_128), relative);
         }

@@ -140,6 +140,16 @@ impl HashLevels {
         None
     }
 
+    /// Begins to fetch the slots where a key would be. Several of these overlap, where look-ups would wait one after
+    /// the other. What it gives means nothing, but must be used, or the compiler leaves it out.
+    #[inline]
+    pub fn touch(&self, key: u64) -> u64 {
+        let tables = self.levels.iter().map_while(OnceLock::get);
+        tables.fold(0, |sum, slots| {
+            sum ^ slots[Self::start(key, slots)].key.load(Ordering::Relaxed)
+        })
+    }
+
     /// Adds a slot, beside others of the same key if there are any. For the one filling thread.
     #[inline]
     pub fn insert(&self, key: u64, value: u64) -> &Slot {

@@ -157,11 +157,9 @@ fn flush_table(
         builder.unique(key, relative(number - 1))?;
     }
     builder.end_unique()?;
-    let mut numbers = Vec::new();
-    for (key, head) in table.sorted_postings() {
-        table.chain_from_oldest(relative(head), &mut numbers);
-        for &number in &numbers {
-            builder.posting(key, relative(number - table.first))?;
+    for (key, numbers) in table.sorted_postings().iter() {
+        for &number in numbers {
+            builder.posting(key, number)?;
         }
     }
     Ok(Some(builder.finish()?))

@@ -80,6 +80,12 @@ impl MemTable {
         (number - page.first() < page.count()).then_some(page)
     }
 
+    /// See [`HashLevels::touch`], for a key of postings.
+    #[inline]
+    pub fn touch_postings(&self, key: u64) -> u64 {
+        self.postings.touch(key)
+    }
+
     /// Adds a posting. Numbers rise.
     #[inline]
     pub fn post(&self, key: u64, relative: u32) {
@@ -128,11 +134,41 @@ impl MemTable {
         numbers.reverse();
     }
 
-    /// Every key and its chain's head, by rising key; for a table that is no longer filled.
-    pub fn sorted_postings(&self) -> Vec<(u64, u64)> {
+    /// All postings by rising key; for a table that is no longer filled. A counting sort in two passes over the
+    /// chain as it lies: following each key's links would wait for memory at every step.
+    pub fn sorted_postings(&self) -> SortedPostings {
+        let count = self.chain_count.load(Ordering::Acquire);
+        let entry = |index: usize| self.chain_entry(u32::try_from(index).expect("below 2^32") + 1);
+        let mut ordinals: Vec<u32> = Vec::with_capacity(count);
+        let mut ends: Vec<u32> = Vec::new();
+        for index in 0..count {
+            let (_, before) = entry(index);
+            let ordinal = if before == 0 {
+                ends.push(0);
+                u32::try_from(ends.len() - 1).expect("below 2^32")
+            } else {
+                ordinals[before as usize - 1]
+            };
+            ends[ordinal as usize] += 1;
+            ordinals.push(ordinal);
+        }
         let mut keys = self.postings.entries();
         keys.sort_unstable();
-        keys
+        let mut start = 0;
+        for (_, head) in &mut keys {
+            let ordinal = ordinals[low(*head) as usize - 1] as usize;
+            let length = ends[ordinal];
+            ends[ordinal] = start;
+            start += length;
+            *head = u64::from(start);
+        }
+        let mut numbers = vec![0; count];
+        for (index, &ordinal) in ordinals.iter().enumerate() {
+            let at = &mut ends[ordinal as usize];
+            numbers[*at as usize] = entry(index).0;
+            *at += 1;
+        }
+        SortedPostings { keys, numbers }
     }
 
     /// Every unique key and its record's relative number + 1, by rising key.
@@ -140,6 +176,25 @@ impl MemTable {
         let mut keys = self.unique.entries();
         keys.sort_unstable();
         keys
+    }
+}
+
+/// Every key, and the relative numbers of its records.
+pub(crate) struct SortedPostings {
+    /// Key, and where in `numbers` its own end.
+    keys: Vec<(u64, u64)>,
+    numbers: Vec<u32>,
+}
+
+impl SortedPostings {
+    /// By rising key and number.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &[u32])> {
+        let mut start = 0;
+        self.keys.iter().map(move |&(key, end)| {
+            let numbers = &self.numbers[start..low(end) as usize];
+            start = low(end) as usize;
+            (key, numbers)
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use rand::rngs::SysRng;
 /// How the index works. None of it changes an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Rows gathered in memory before they are written as a run. Default 262,144.
+    /// Rows gathered in memory before they are written as a run. Default 131,072.
     pub flush_rows: u32,
     /// Bytes of metadata gathered in memory before a run is written early. Default 32 MiB.
     pub flush_metadata_bytes: u64,
@@ -22,7 +22,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            flush_rows: 262_144,
+            flush_rows: 131_072,
             flush_metadata_bytes: 32 << 20,
             merge_fan_in: 8,
             store_file_bytes: 1 << 30,

@@ -1,7 +1,7 @@
 //! The one writer of the index. Owns: what is being filled, what waits to be flushed, what is durable, and what
 //! readers see. Every change of what is durable is a new manifest.
 
-use crate::appender::Appender;
+use crate::appender::{Appender, ROWS_AHEAD};
 use crate::file::{FileStamp, PageFile, Place};
 use crate::hash::KeyHasher;
 use crate::jobs::{Done, Flush, Job, JobDone, Merge, Work};
@@ -124,14 +124,18 @@ impl Writer {
             self.active.account(account, sealed)?;
         }
         let mut metadata = outcome.row_metadata.iter().peekable();
-        for (index, row) in outcome.rows.iter().enumerate() {
-            let sealed = next_metadata(&mut metadata, index);
-            let number = outcome.first_row.0 + index as u64;
-            if number < self.active.next_row {
-                continue;
+        for (group, rows) in outcome.rows.chunks(ROWS_AHEAD).enumerate() {
+            let keys = self.active.look_ahead(rows);
+            for (at, (row, keys)) in rows.iter().zip(&keys).enumerate() {
+                let index = group * ROWS_AHEAD + at;
+                let sealed = next_metadata(&mut metadata, index);
+                let number = outcome.first_row.0 + index as u64;
+                if number < self.active.next_row {
+                    continue;
+                }
+                expect_next("row", number, self.active.next_row)?;
+                self.active.row(row, keys, sealed)?;
             }
-            expect_next("row", number, self.active.next_row)?;
-            self.active.row(row, sealed)?;
         }
         Ok(())
     }

@@ -1,20 +1,40 @@
 //! The listener: one port for gRPC (HTTP/2) and REST (HTTP/1.1 and HTTP/2).
+//!
+//! Owns: connections, their bounds, what every request gets (a caller) and every answer (headers), the stop.
+//! One port costs gRPC nothing that counts: the router looks at a path once a call, and a stream is one call.
 
+use crate::edge::{Caller, Edge};
+use crate::error::NO_SNIFF;
+use crate::metrics::Metrics;
+use crate::{grpc, rest};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use node::Node;
 use std::future::Future;
-use std::time::Duration;
-use tokio::net::TcpListener;
+use std::io::{Error, ErrorKind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
 
 /// Bounds of the edges. The defaults are fit for production.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
     /// How long a request may take when it names no deadline of its own.
     pub default_timeout: Duration,
-    /// The longest time a request may ask for.
+    /// The longest time a request may ask for; longer ones count as this (gRPC) or are refused (REST).
     pub max_timeout: Duration,
     /// The largest body of a REST request and the largest gRPC message, in bytes.
     pub max_request_bytes: usize,
-    /// How many connections may be open at once; further ones wait.
+    /// How many connections may be open at once; further ones wait to be accepted.
     pub max_connections: usize,
     /// How long a stop waits for requests that are under way.
     pub drain_timeout: Duration,
@@ -32,16 +52,126 @@ impl Default for ApiConfig {
     }
 }
 
+/// HTTP/2 flow control: a whole request of 8,190 transfers fits in a stream's window, several in a connection's.
+const STREAM_WINDOW_BYTES: u32 = 8 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+const FRAME_BYTES: u32 = 1 << 20;
+/// How long a client may take to send the head of an HTTP/1.1 request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How long to wait after an accept that failed for want of resources.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// Serves until `shutdown` completes; then takes no more connections and requests, and waits for those under way.
 ///
 /// # Errors
 /// When the listener fails for good.
-#[allow(clippy::unused_async, unused_variables, reason = "the shape, for those who build on it")]
 pub async fn serve(
     node: Node,
     listener: TcpListener,
     config: ApiConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
-    panic!("under construction")
+    let (stop, stopping) = watch::channel(false);
+    let metrics = Arc::new(Metrics::new());
+    let config = Arc::new(config);
+    let edge = Edge { node, config: config.clone(), metrics: metrics.clone(), stopping };
+    let router = rest::router(edge.clone())
+        .route_service("/shanraq.v1.Ledger/{method}", grpc::service(edge.clone()))
+        .layer(from_fn_with_state(edge, around));
+    let (builder, graceful) = (protocol(), GracefulShutdown::new());
+    let slots = Arc::new(Semaphore::new(config.max_connections));
+    let mut shutdown = pin!(shutdown);
+    let served = loop {
+        let slot = tokio::select! {
+            slot = slots.clone().acquire_owned() => slot.map_err(Error::other)?,
+            () = &mut shutdown => break Ok(()),
+        };
+        let stream = tokio::select! {
+            accepted = accept(&listener) => match accepted {
+                Ok(stream) => stream,
+                Err(error) => break Err(error),
+            },
+            () = &mut shutdown => break Ok(()),
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watch(connection);
+        let metrics = metrics.clone();
+        tokio::spawn(async move {
+            metrics.connections.fetch_add(1, Ordering::Relaxed);
+            if let Err(error) = connection.await {
+                tracing::debug!(error, "a connection ended early");
+            }
+            metrics.connections.fetch_sub(1, Ordering::Relaxed);
+            drop(slot);
+        });
+    };
+    drop(listener);
+    stop.send_replace(true);
+    if tokio::time::timeout(config.drain_timeout, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests were still under way when the time to drain was over");
+    }
+    served
+}
+
+fn protocol() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
+        .max_concurrent_streams(1_024)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE);
+    builder
+}
+
+/// The next connection. What concerns one connection, or will pass, is waited out.
+async fn accept(listener: &TcpListener) -> std::io::Result<TcpStream> {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Small answers must not wait for more to come.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection went away while it was accepted");
+                    continue;
+                }
+                return Ok(stream);
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted => {}
+                ErrorKind::InvalidInput | ErrorKind::NotConnected => return Err(error),
+                // Most likely out of file descriptors: connections that end give some back.
+                _ => {
+                    tracing::warn!(%error, "no connection can be accepted now");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+/// Around every request: who calls; and around every answer: the standard headers and its measures.
+async fn around(
+    State(edge): State<Edge>,
+    matched: Option<MatchedPath>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let begun = Instant::now();
+    let method = request.method().clone();
+    request.extensions_mut().insert(Caller::LOCAL);
+    let mut response = next.run(request).await;
+    let path = matched.as_ref().map_or("", MatchedPath::as_str);
+    if !path.starts_with("/shanraq.v1.") {
+        edge.metrics.rest(method.as_str(), path, response.status().as_u16(), begun.elapsed());
+    }
+    let headers = response.headers_mut();
+    headers.insert(NO_SNIFF.0, NO_SNIFF.1);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }

@@ -6,7 +6,9 @@
 //! [`StatementPort`], time is an argument. See `docs/payments.md`.
 
 mod csv_in;
+pub mod demo;
 mod error;
+mod fuzz;
 mod ident;
 mod ids;
 mod import;
@@ -28,6 +30,7 @@ mod xml_out;
 
 pub use csv_in::{CSV_COLUMNS, read_csv};
 pub use error::{Located, PaymentsError, PortError};
+pub use fuzz::{fuzz_csv, fuzz_mapping, fuzz_pain001};
 pub use ident::{AccountRef, IdentError, make_iban, parse_bic, parse_iban};
 pub use ids::{AccountKind, account_id, account_reference, file_reference, payment_reference, transfer_id};
 pub use import::{import_payments, located};

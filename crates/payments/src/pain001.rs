@@ -130,8 +130,9 @@ fn initiation(
             "GrpHdr" if header.is_some() => return Err(cur.content("occurs twice")),
             "GrpHdr" => header = Some(group_header(cur)?),
             "PmtInf" => {
-                cur.number(batches.len() + 1);
-                batches.push(batch::batch(cur, &mut |at| {
+                let number = batches.len() + 1;
+                cur.number(number);
+                batches.push(batch::batch(cur, number, &mut |at| {
                     progress(Progress {
                         stage: Stage::Reading,
                         done: at,
@@ -176,13 +177,20 @@ fn group_header(cur: &mut Cursor<'_>) -> Result<Header, PaymentsError> {
         }
         _ => Ok(()),
     })?;
-    header.declared = declared(cur, header.count.take(), header.sum.take(), &mut header.issues);
+    header.declared = declared(
+        cur,
+        "GrpHdr",
+        header.count.take(),
+        header.sum.take(),
+        &mut header.issues,
+    );
     Ok(header)
 }
 
 /// A claim that cannot be read cannot be checked, so it bars what it is about.
 fn declared(
     cur: &mut Cursor<'_>,
+    element: &str,
     count: Option<String>,
     sum: Option<String>,
     issues: &mut Vec<Issue>,
@@ -194,7 +202,7 @@ fn declared(
             Err(_) => {
                 issues.push(issue(
                     cur,
-                    "NbOfTxs",
+                    &format!("{element}/NbOfTxs"),
                     Reason::PaymentCount,
                     format!("{count:?} is no count"),
                 ));
@@ -207,7 +215,7 @@ fn declared(
             Err(error) => {
                 issues.push(issue(
                     cur,
-                    "CtrlSum",
+                    &format!("{element}/CtrlSum"),
                     Reason::ControlSum,
                     format!("{sum:?} {error}"),
                 ));

@@ -438,3 +438,27 @@ fn metadata_of(place: Place<'_>, remittance_bytes: usize, hash: Option<&str>) ->
     json.push('}');
     json
 }
+
+/// Plans every payment of a file, for its effect on nothing: fuzzing calls it.
+pub(crate) fn plan_everything(mapping: &Mapping, file: &Initiation) {
+    for batch in &file.batches {
+        let payments: Vec<&Payment> = batch.payments.iter().collect();
+        check_claims(batch.declared, &payments, "PmtInf");
+        for (index, payment) in batch.payments.iter().enumerate() {
+            let planned = plan(
+                mapping,
+                Place {
+                    file,
+                    batch,
+                    payment,
+                    index,
+                },
+            );
+            if let Ok(planned) = planned {
+                // What is kept with a transfer is bounded, whatever was read.
+                let bytes = planned.new.metadata.as_ref().map_or(0, String::len);
+                assert!(bytes <= METADATA_BYTES_MAX, "metadata of {bytes} bytes");
+            }
+        }
+    }
+}

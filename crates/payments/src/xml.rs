@@ -118,6 +118,12 @@ impl<'a> Cursor<'a> {
         PaymentsError::Content(Located::new(line, self.path.as_str(), text))
     }
 
+    /// The same, about a child that is closed by now.
+    pub(crate) fn content_in(&mut self, child: &str, text: &str) -> PaymentsError {
+        let line = self.line();
+        PaymentsError::Content(Located::new(line, format!("{}/{child}", self.path), text))
+    }
+
     /// Visits each child of the open element (of the file, when none is open) and closes the element. What a
     /// visit leaves unread is skipped.
     pub(crate) fn children(

@@ -10,7 +10,11 @@ use jiff::civil::Date;
 /// After how many payments progress is told.
 const PROGRESS_EVERY: usize = 1_000;
 
-pub(super) fn batch(cur: &mut Cursor<'_>, at: &mut dyn FnMut(u64)) -> Result<Batch, PaymentsError> {
+pub(super) fn batch(
+    cur: &mut Cursor<'_>,
+    number: usize,
+    at: &mut dyn FnMut(u64),
+) -> Result<Batch, PaymentsError> {
     let mut batch = Batch {
         line: cur.line(),
         ..Batch::default()
@@ -30,8 +34,9 @@ pub(super) fn batch(cur: &mut Cursor<'_>, at: &mut dyn FnMut(u64)) -> Result<Bat
             }
             "DbtrAgt" => batch.debtor_agent = agent(cur, Reason::DebtorAgent, &mut batch.issues)?,
             "CdtTrfTxInf" => {
-                cur.number(batch.payments.len() + 1);
-                batch.payments.push(payment(cur)?);
+                let number = batch.payments.len() + 1;
+                cur.number(number);
+                batch.payments.push(payment(cur, number)?);
                 if batch.payments.len() % PROGRESS_EVERY == 1 {
                     at(cur.position());
                 }
@@ -40,18 +45,24 @@ pub(super) fn batch(cur: &mut Cursor<'_>, at: &mut dyn FnMut(u64)) -> Result<Bat
         }
         Ok(())
     })?;
-    batch.declared = declared(cur, count, sum, &mut batch.issues);
-    batch.id =
-        id.ok_or_else(|| cur.content("PmtInfId is missing: payments cannot be told apart without it"))?;
+    // The element is closed by now, so the path no longer has it.
+    let here = format!("PmtInf[{number}]");
+    batch.declared = declared(cur, &here, count, sum, &mut batch.issues);
+    batch.id = id.ok_or_else(|| {
+        cur.content_in(
+            &here,
+            "PmtInfId is missing: payments cannot be told apart without it",
+        )
+    })?;
     if let Some(method) = method
         && !matches!(method.as_str(), "TRF" | "TRA")
     {
         let text = format!("payment method {method:?}: only transfers (TRF, TRA) are booked");
-        let problem = issue(cur, "PmtMtd", Reason::NotSupported, text);
+        let problem = issue(cur, &format!("{here}/PmtMtd"), Reason::NotSupported, text);
         batch.issues.push(problem);
     }
     if batch.payments.is_empty() {
-        return Err(cur.content("CdtTrfTxInf is missing: there is nothing to pay"));
+        return Err(cur.content_in(&here, "CdtTrfTxInf is missing: there is nothing to pay"));
     }
     Ok(batch)
 }
@@ -95,7 +106,7 @@ fn execution_date(cur: &mut Cursor<'_>, issues: &mut Vec<Issue>) -> Result<Optio
     }
 }
 
-fn payment(cur: &mut Cursor<'_>) -> Result<Payment, PaymentsError> {
+fn payment(cur: &mut Cursor<'_>, number: usize) -> Result<Payment, PaymentsError> {
     let mut payment = Payment {
         line: cur.line(),
         ..Payment::default()
@@ -130,10 +141,15 @@ fn payment(cur: &mut Cursor<'_>) -> Result<Payment, PaymentsError> {
         Ok(())
     })?;
     if amounts > 1 {
-        return Err(cur.content("Amt occurs twice"));
+        return Err(cur.content_in(&format!("CdtTrfTxInf[{number}]"), "Amt occurs twice"));
     }
     if amounts == 0 {
-        let problem = issue(cur, "Amt", Reason::InvalidAmount, "is missing".to_owned());
+        let problem = issue(
+            cur,
+            &format!("CdtTrfTxInf[{number}]/Amt"),
+            Reason::InvalidAmount,
+            "is missing".to_owned(),
+        );
         payment.issues.push(problem);
     }
     if payment.purpose.is_none() {
@@ -164,7 +180,7 @@ fn amount(cur: &mut Cursor<'_>, payment: &mut Payment) -> Result<(), PaymentsErr
         _ => Ok(()),
     })?;
     let mut refuse = |reason, text| {
-        let problem = issue(cur, "InstdAmt", reason, text);
+        let problem = issue(cur, "Amt/InstdAmt", reason, text);
         payment.issues.push(problem);
     };
     match given.as_deref().map(Decimal::parse) {
@@ -177,7 +193,7 @@ fn amount(cur: &mut Cursor<'_>, payment: &mut Payment) -> Result<(), PaymentsErr
     }
     if payment.currency.is_none() {
         let text = "InstdAmt has no currency (attribute Ccy)".to_owned();
-        let problem = issue(cur, "InstdAmt", Reason::UnknownCurrency, text);
+        let problem = issue(cur, "Amt/InstdAmt", Reason::UnknownCurrency, text);
         payment.issues.push(problem);
     }
     Ok(())

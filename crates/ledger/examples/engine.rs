@@ -102,12 +102,11 @@ fn main() -> Result<(), ArchiveFault> {
     let mut random = Random(seed);
     let mut ledger = Ledger::with_hash_seed(random.next());
     let mut outcome = Outcome::default();
-    ledger.apply(
-        &NeverSeen,
-        TimestampNs(1),
-        &accounts(AccountFlags::empty()),
-        &mut outcome,
-    )?;
+    let all = argument("--accounts", ACCOUNTS_DEFAULT).max(2);
+    for first in (1..=all).step_by(EVENTS_PER_REQUEST_MAX) {
+        let command = accounts(first, (all + 1).min(first + EVENTS_PER_REQUEST_MAX as u64));
+        ledger.apply(&NeverSeen, TimestampNs(1), &command, &mut outcome)?;
+    }
 
     let mut command = Command {
         actor: ActorId(1),

@@ -135,6 +135,15 @@ impl Ledger {
         self.accounts.get(number)
     }
 
+    /// Whether metadata was given with the account of that number.
+    ///
+    /// # Panics
+    /// When there is no such account.
+    #[must_use]
+    pub fn account_has_metadata(&self, number: AccountNumber) -> bool {
+        self.accounts.metadata_tag(number).is_some()
+    }
+
     /// How many pending transfers are open.
     #[must_use]
     pub fn open_pendings(&self) -> usize {

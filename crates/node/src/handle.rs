@@ -2,12 +2,10 @@
 
 use history::FilterError;
 use ledger::{
-    Account, AccountFlags, AccountId, AccountReply, ActorId, Amount, Balances, DescribeLedgerResult, Events,
-    Height, LedgerDescription, LedgerId, Row, RowNumber, Sealed, TimestampNs, Transfer, TransferId,
-    TransferReply,
+    Account, AccountId, AccountReply, ActorId, Balances, DescribeLedgerResult, Events, Height,
+    LedgerDescription, Row, RowNumber, TimestampNs, Transfer, TransferReply,
 };
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
 
 /// A request that changes the ledger.
 #[derive(Debug)]

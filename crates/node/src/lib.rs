@@ -2,6 +2,7 @@
 //!
 //! Owns: the order of commands and when an answer may leave. Must not: know of wire formats.
 
+mod books;
 mod clock;
 mod error;
 mod handle;
@@ -16,9 +17,11 @@ mod sequencer;
 mod snapshots;
 mod threads;
 mod trial;
+mod verify;
 
 pub use clock::{Clock, SystemClock};
 pub use error::NodeError;
 pub use handle::*;
 pub use node::{Feed, Node};
 pub use options::NodeOptions;
+pub use verify::{VerifyReport, VerifyStage, verify};

@@ -4,7 +4,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::inbox::Inbox;
 use crate::metadata::MetadataSealer;
 use crate::metrics::Metrics;
-use crate::reads::{Read, State};
+use crate::reads::{FoundAccount, Read, State};
 use crate::recovery::{Layout, recover};
 use crate::sequencer::Sequencer;
 use crate::threads::{self, Background, DiskWatch, Shared};
@@ -15,10 +15,11 @@ use crate::{
 use history::{AccountSide, Filter, HistoryError, Reader, StoredRow};
 use journal::{Block, BlockReader, Journal, Term, WriterId};
 use ledger::{
-    Account, AccountId, AccountNumber, EVENTS_PER_REQUEST_MAX, Height, LedgerDescription, LedgerId,
-    RowNumber, Sealed, TimestampNs, TransferId,
+    AccountId, AccountNumber, EVENTS_PER_REQUEST_MAX, Height, LedgerDescription, LedgerId, RowNumber, Sealed,
+    TimestampNs, TransferId,
 };
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -59,15 +60,7 @@ impl Node {
     /// [`NodeError`]; nothing was changed except that a torn tail may have been cut.
     pub fn open(options: &NodeOptions, progress: impl FnMut(Height, Height)) -> Result<Self, NodeError> {
         let directory = &options.directory;
-        let lock = DirectoryLock::acquire(directory).map_err(|source| match source.kind() {
-            std::io::ErrorKind::WouldBlock => NodeError::Locked {
-                path: directory.clone(),
-            },
-            _ => NodeError::File {
-                path: directory.clone(),
-                source,
-            },
-        })?;
+        let lock = lock(directory)?;
         let storage: Arc<dyn Storage> = Arc::new(FileSystem);
         let history_options = history::Options {
             flush_rows: options.index_flush_rows,
@@ -278,7 +271,7 @@ impl Node {
                     .entry(account.ledger)
                     .or_insert_with(|| state.description(account.ledger));
             }
-            for description in &state.descriptions {
+            for description in state.snapshot.descriptions() {
                 ledgers
                     .entry(description.ledger)
                     .or_insert_with(|| description.clone());
@@ -340,7 +333,7 @@ impl Node {
         let found = self.ask(|sender| Read::Accounts(vec![id], sender)).await?;
         found
             .first()
-            .map(|(number, _)| *number)
+            .map(|found| found.number)
             .ok_or(ReadError::NoAccount(id))
     }
 
@@ -359,29 +352,36 @@ impl Node {
         blocking(move || question(&reader).map_err(history_fault)).await
     }
 
-    async fn account_views(
-        &self,
-        found: Vec<(AccountNumber, Account)>,
-    ) -> Result<Vec<AccountView>, ReadError> {
-        let numbers: Vec<AccountNumber> = found.iter().map(|(number, _)| *number).collect();
-        let metadata = if self.inner.reader.has_account_metadata() {
-            self.history(move |reader| {
-                numbers
+    async fn account_views(&self, found: Vec<FoundAccount>) -> Result<Vec<AccountView>, ReadError> {
+        let described: Vec<AccountNumber> = found
+            .iter()
+            .filter(|found| found.has_metadata)
+            .map(|found| found.number)
+            .collect();
+        // Most accounts have no metadata, and their balances need not wait for history.
+        let mut sealed = if described.is_empty() {
+            Vec::new().into_iter()
+        } else {
+            let question = move |reader: &Reader| {
+                described
                     .iter()
                     .map(|number| reader.account_metadata(*number))
-                    .collect()
-            })
-            .await?
-        } else {
-            vec![None; found.len()]
+                    .collect::<Result<Vec<_>, _>>()
+            };
+            self.history(question).await?.into_iter()
         };
-        let view = |((_, account), sealed): ((_, Account), Option<Sealed>)| {
+        let view = |found: FoundAccount| {
+            let sealed = if found.has_metadata {
+                sealed.next().flatten()
+            } else {
+                None
+            };
             Ok(AccountView {
-                account,
+                account: found.account,
                 metadata: self.open_metadata(sealed)?,
             })
         };
-        found.into_iter().zip(metadata).map(view).collect()
+        found.into_iter().map(view).collect()
     }
 
     fn transfer_view(&self, stored: StoredRow) -> Result<TransferView, ReadError> {
@@ -494,6 +494,19 @@ fn start(
     })
 }
 
+/// Takes the directory's lock.
+pub(crate) fn lock(directory: &Path) -> Result<DirectoryLock, NodeError> {
+    DirectoryLock::acquire(directory).map_err(|source| match source.kind() {
+        std::io::ErrorKind::WouldBlock => NodeError::Locked {
+            path: directory.to_owned(),
+        },
+        _ => NodeError::File {
+            path: directory.to_owned(),
+            source,
+        },
+    })
+}
+
 fn check_ids(count: usize) -> Result<(), ReadError> {
     if count == 0 || count > EVENTS_PER_REQUEST_MAX {
         Err(ReadError::Ids)
@@ -526,6 +539,6 @@ fn random_u128() -> u128 {
     u128::from_le_bytes(bytes)
 }
 
-fn random_u64() -> u64 {
+pub(crate) fn random_u64() -> u64 {
     random_u128() as u64
 }

@@ -5,12 +5,23 @@ use ledger::{
 };
 use tokio::sync::oneshot;
 
+/// An account as the sequencer has it.
+#[derive(Clone, Copy, Debug)]
+pub struct FoundAccount {
+    /// Its number.
+    pub number: AccountNumber,
+    /// As it stands.
+    pub account: Account,
+    /// Whether history holds metadata of it.
+    pub has_metadata: bool,
+}
+
 /// A read at the sequencer.
 pub enum Read {
     /// Accounts by id, in the order asked, missing ones left out.
-    Accounts(Vec<AccountId>, oneshot::Sender<Vec<(AccountNumber, Account)>>),
+    Accounts(Vec<AccountId>, oneshot::Sender<Vec<FoundAccount>>),
     /// Accounts by number.
-    Numbers(Vec<AccountNumber>, oneshot::Sender<Vec<(AccountNumber, Account)>>),
+    Numbers(Vec<AccountNumber>, oneshot::Sender<Vec<FoundAccount>>),
     /// The whole state.
     State(oneshot::Sender<State>),
 }
@@ -23,16 +34,14 @@ pub struct State {
     pub timestamp: TimestampNs,
     /// Balances of every account.
     pub snapshot: Snapshot,
-    /// Every described ledger.
-    pub descriptions: Vec<LedgerDescription>,
 }
 
 impl State {
     /// The description of a ledger, empty when it was never described.
     pub fn description(&self, ledger: LedgerId) -> LedgerDescription {
         let described = self
-            .descriptions
-            .iter()
+            .snapshot
+            .descriptions()
             .find(|description| description.ledger == ledger);
         described.cloned().unwrap_or(LedgerDescription {
             ledger,
@@ -44,10 +53,7 @@ impl State {
 /// An answer that waits until the block it rests on is durable.
 pub enum ReadAnswer {
     /// Of `Accounts` and `Numbers`.
-    Accounts(
-        Vec<(AccountNumber, Account)>,
-        oneshot::Sender<Vec<(AccountNumber, Account)>>,
-    ),
+    Accounts(Vec<FoundAccount>, oneshot::Sender<Vec<FoundAccount>>),
     /// Of `State`.
     State(Box<State>, oneshot::Sender<State>),
 }
@@ -56,31 +62,31 @@ impl Read {
     /// Looks the answer up, and says on which block it rests: the last that changed anything it saw.
     /// `state` is the block that the ledger as a whole stands at.
     pub fn answer(self, ledger: &mut Ledger, touched: &[Height], state: Height) -> (ReadAnswer, Height) {
-        let (accounts, sender) = match self {
+        let found = |number| FoundAccount {
+            number,
+            account: *ledger.account_at(number),
+            has_metadata: ledger.account_has_metadata(number),
+        };
+        let (accounts, sender): (Vec<FoundAccount>, _) = match self {
             Self::Accounts(ids, sender) => {
-                let found = |id| ledger.account(id).map(|(number, account)| (number, *account));
-                (ids.into_iter().filter_map(found).collect::<Vec<_>>(), sender)
-            }
-            Self::Numbers(numbers, sender) => (
-                numbers
+                let numbers = ids
                     .into_iter()
-                    .map(|number| (number, *ledger.account_at(number)))
-                    .collect(),
-                sender,
-            ),
+                    .filter_map(|id| ledger.account(id).map(|(number, _)| number));
+                (numbers.map(found).collect(), sender)
+            }
+            Self::Numbers(numbers, sender) => (numbers.into_iter().map(found).collect(), sender),
             Self::State(sender) => {
                 let whole = State {
                     height: state,
                     timestamp: ledger.last_timestamp(),
                     snapshot: ledger.snapshot(),
-                    descriptions: ledger.descriptions().cloned().collect(),
                 };
                 return (ReadAnswer::State(Box::new(whole), sender), state);
             }
         };
         let seen = accounts
             .iter()
-            .map(|(number, _)| touched[number.0 as usize])
+            .map(|found| touched[found.number.0 as usize])
             .max();
         (ReadAnswer::Accounts(accounts, sender), seen.unwrap_or(Height(0)))
     }

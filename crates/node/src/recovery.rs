@@ -57,8 +57,6 @@ pub struct Recovered {
     pub reader: Reader,
     /// The keys.
     pub keys: KeyRing,
-    /// Blocks that were replayed.
-    pub replayed: u64,
 }
 
 /// Opens journal, history and snapshot and replays what is missing. `progress` is told height and head.
@@ -130,7 +128,6 @@ pub fn recover(
         writer,
         reader,
         keys,
-        replayed: head.height.0 - from.0,
     })
 }
 

@@ -4,7 +4,7 @@
 //! and what is to be done comes back as a [`Batch`]. So the simulator runs this very code.
 //! Invariant: at most one block is being committed; no answer leaves before the block whose state it saw is durable.
 
-use crate::inbox::{ReplySender, Write, events_of};
+use crate::inbox::{ReplySender, Write};
 use crate::reads::{Read, ReadAnswer};
 use crate::{NodeError, NodeOptions, Reply, RequestBody, SubmitError};
 use journal::Draft;
@@ -72,11 +72,6 @@ impl<A: Archive> Sequencer<A> {
             bytes_max: options.block_bytes_max,
             snapshot_rows: options.snapshot_rows,
         }
-    }
-
-    /// The ledger as it stands, changes included that are not durable yet.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
     }
 
     /// Writes the command that begins a writer's term.

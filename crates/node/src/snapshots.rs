@@ -17,7 +17,6 @@ const MAGIC: &[u8; 8] = b"SHQSNAP\0";
 const FORMAT_VERSION: u32 = 1;
 const HEADER_BYTES: usize = 8 + 4 + 4 + 8 + 32 + 8 + 4 + 16;
 const PIECE_BYTES: usize = 1 << 20;
-const PIECE_OVERHEAD: usize = 4 + TAG_BYTES;
 /// How many are kept: history may be behind the newest.
 const KEPT: usize = 3;
 
@@ -41,7 +40,7 @@ pub fn write(
     snapshot: &Snapshot,
 ) -> Result<(), NodeError> {
     let mut plain = Vec::new();
-    snapshot.encode(&mut plain);
+    snapshot.encode(&mut plain).expect("a vector takes any bytes");
     let mut salt = [0; 16];
     aws_lc_rs::rand::fill(&mut salt).expect("the system's random generator works");
     let mut file = header(keys.current().id(), position, salt);

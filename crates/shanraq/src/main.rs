@@ -1,2 +1,50 @@
-//! The `shanraq` binary.
-fn main() {}
+//! The `shanraq` binary: the ledger node and the command line. Owns: the commands and their exit codes.
+
+mod bench;
+mod commands;
+mod config;
+mod log;
+mod remote;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// A double-entry ledger that a bank can run its money on.
+///
+/// Exit codes: 0 done; 1 it could not be done (standard error says why); 2 it was done and the answer is no: the
+/// ledger refused, something does not balance or does not verify, or the command line is wrong.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(commands::serve::ServeArgs),
+    Account(commands::account::AccountArgs),
+    Transfer(commands::transfer::TransferArgs),
+    TrialBalance(commands::trial_balance::TrialBalanceArgs),
+    Bench(bench::BenchArgs),
+    Config(commands::config::ConfigArgs),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => commands::serve::run(&args).map(|()| true),
+        Command::Account(args) => commands::account::run(&args),
+        Command::Transfer(args) => commands::transfer::run(&args),
+        Command::TrialBalance(args) => commands::trial_balance::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Config(args) => commands::config::run(&args).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("shanraq: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

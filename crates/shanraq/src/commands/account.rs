@@ -1,0 +1,124 @@
+//! `shanraq account`: accounts of a running node.
+
+use crate::remote::{self, Remote, RemoteArgs, uint128};
+use anyhow::{Context, Result, bail};
+use api::wire::v1 as proto;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+/// Create accounts, show them, their transfers and balances.
+#[derive(Debug, Args)]
+pub struct AccountArgs {
+    #[command(flatten)]
+    remote: RemoteArgs,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Create an account; exits with 2 when the ledger refuses it.
+    Create {
+        /// Chosen by you, used once.
+        #[arg(long)]
+        id: u128,
+        /// The ledger (currency or asset).
+        #[arg(long)]
+        ledger: u32,
+        /// Chart of accounts.
+        #[arg(long)]
+        code: u16,
+        /// A flag's name, such as debits_must_not_exceed_credits; may be repeated.
+        #[arg(long = "flag")]
+        flags: Vec<String>,
+    },
+    /// Show accounts.
+    Get {
+        /// Their ids.
+        #[arg(required = true)]
+        ids: Vec<u128>,
+    },
+    /// Show an account's newest transfers.
+    Transfers {
+        /// Its id.
+        id: u128,
+        /// How many at most, up to 8,190.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// Show an account's totals now or as of a time.
+    Balance {
+        /// Its id.
+        id: u128,
+        /// RFC 3339 or nanoseconds since 1970; default: now.
+        #[arg(long)]
+        at: Option<String>,
+    },
+}
+
+/// Runs the command; false when the ledger refused.
+pub fn run(args: &AccountArgs) -> Result<bool> {
+    let mut remote = Remote::connect(&args.remote.address)?;
+    match &args.action {
+        Action::Create { id, ledger, code, flags } => {
+            let account = proto::Account {
+                id: *id as u64,
+                id_high: (*id >> 64) as u64,
+                ledger: *ledger,
+                code: u32::from(*code),
+                flags: u32::from(account_flags(flags)?),
+                ..proto::Account::default()
+            };
+            let request = proto::CreateAccountsRequest { accounts: vec![account] };
+            let reply = remote.call(request, async |client, request| client.create_accounts(request).await)?;
+            let result = reply.results.first().context("the node gave no result")?;
+            let result_name = remote::account_result_name(result.result)?;
+            let value = json!({ "result": result_name, "timestamp": result.timestamp.to_string() });
+            remote::print(&[value], args.remote.json)?;
+            Ok(["created", "exists"].contains(&result_name))
+        }
+        Action::Get { ids } => {
+            let request = proto::LookupRequest { ids: ids.iter().map(|id| uint128(*id)).collect() };
+            let page = remote.call(request, async |client, request| client.lookup_accounts(request).await)?;
+            remote::print(&page.accounts.iter().map(remote::account_json).collect::<Vec<_>>(), args.remote.json)?;
+            Ok(page.accounts.len() == ids.len())
+        }
+        Action::Transfers { id, limit } => {
+            let of = proto::AccountSides { account_id: Some(uint128(*id)), debits: true, credits: true };
+            let request = proto::QueryRequest { limit: *limit, of: Some(of), ..proto::QueryRequest::default() };
+            let page = remote.call(request, async |client, request| client.query_transfers(request).await)?;
+            remote::print(&page.transfers.iter().map(remote::transfer_json).collect::<Vec<_>>(), args.remote.json)?;
+            Ok(true)
+        }
+        Action::Balance { id, at } => {
+            let at = at.as_deref().map_or(Ok(0), moment)?;
+            let request = proto::AccountBalanceRequest { account_id: Some(uint128(*id)), at };
+            let reply = remote.call(request, async |client, request| client.account_balance(request).await)?;
+            let mut value = json!({ "timestamp": reply.timestamp.to_string() });
+            remote::merge(&mut value, remote::balances_json(&reply.balances.unwrap_or_default()));
+            remote::print(&[value], args.remote.json)?;
+            Ok(true)
+        }
+    }
+}
+
+/// A moment as RFC 3339 or nanoseconds since 1970.
+pub fn moment(text: &str) -> Result<u64> {
+    if let Ok(nanoseconds) = text.parse::<u64>() {
+        return Ok(nanoseconds);
+    }
+    let timestamp: jiff::Timestamp =
+        text.parse().with_context(|| format!("{text:?} is neither RFC 3339 nor nanoseconds since 1970"))?;
+    u64::try_from(timestamp.as_nanosecond()).with_context(|| format!("{text:?} is before 1970 or too late"))
+}
+
+fn account_flags(names: &[String]) -> Result<u16> {
+    let mut flags = ledger::AccountFlags::empty();
+    for name in names {
+        match ledger::AccountFlags::from_name(&name.to_ascii_uppercase()) {
+            Some(flag) => flags |= flag,
+            None => bail!("--flag: {name:?} is no flag of an account"),
+        }
+    }
+    Ok(flags.bits())
+}

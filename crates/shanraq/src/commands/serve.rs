@@ -1,0 +1,121 @@
+//! `shanraq serve`: a node on a data directory. Owns: its start and its stop.
+
+use crate::config::Config;
+use anyhow::{Context, Result};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use node::Node;
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Serve the ledger in a data directory until SIGTERM or SIGINT; a stop answers everything taken in.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Configuration file (TOML); flags go before it.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// The data directory.
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// Address and port for gRPC and REST; port 0 takes a free one.
+    #[arg(long)]
+    pub listen: Option<SocketAddr>,
+    /// Print one JSON object with the address on stdout once it serves.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `serve --json` prints once it serves.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Listening {
+    /// `host:port`.
+    pub address: String,
+    /// The server's process.
+    pub process_id: u32,
+    /// The last block.
+    pub height: u64,
+}
+
+impl ServeArgs {
+    /// The configuration, flags applied.
+    pub fn configuration(&self) -> Result<Config> {
+        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+        if let Some(directory) = &self.dir {
+            config.node.directory.clone_from(directory);
+        }
+        if let Some(listen) = self.listen {
+            config.server.listen = listen;
+        }
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// Runs until a signal says stop.
+pub fn run(args: &ServeArgs) -> Result<()> {
+    let config = args.configuration()?;
+    crate::log::start(&config.log)?;
+    let node = open(&config)?;
+    runtime()?.block_on(async {
+        let listener = TcpListener::bind(config.server.listen)
+            .await
+            .with_context(|| format!("server.listen: cannot listen on {}", config.server.listen))?;
+        announce(args.json, listener.local_addr()?, &node)?;
+        let stop = stop_signal()?;
+        api::serve(node.clone(), listener, config.api_config(), stop).await?;
+        tokio::task::block_in_place(|| node.stop());
+        tracing::info!("stopped; everything taken in was answered");
+        Ok(())
+    })
+}
+
+/// Opens the node with a progress bar for a long replay.
+pub fn open(config: &Config) -> Result<Node> {
+    let style = ProgressStyle::with_template("replaying {bar:40} {human_pos}/{human_len} blocks {eta}")?;
+    let bar = ProgressBar::new(0).with_style(style);
+    let node = Node::open(&config.node_options(), |height, head| {
+        bar.set_length(head.0);
+        bar.set_position(height.0);
+    });
+    bar.finish_and_clear();
+    Ok(node?)
+}
+
+/// The runtime for the edges; the ledger has threads of its own.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?)
+}
+
+/// Completes at SIGTERM or SIGINT.
+pub fn stop_signal() -> Result<impl Future<Output = ()> + Send> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    })
+}
+
+fn announce(json: bool, address: SocketAddr, node: &Node) -> Result<()> {
+    let height = node.status().height.0;
+    let mut output = std::io::stdout().lock();
+    if json {
+        let listening = Listening { address: address.to_string(), process_id: std::process::id(), height };
+        writeln!(output, "{}", serde_json::to_string(&listening)?)?;
+    } else {
+        writeln!(output, "REST   http://{address}/v1   (description: http://{address}/openapi.json)")?;
+        writeln!(output, "gRPC   {address}             (shanraq.v1.Ledger)")?;
+        writeln!(output, "health http://{address}/healthz /readyz /metrics")?;
+    }
+    output.flush()?;
+    Ok(())
+}

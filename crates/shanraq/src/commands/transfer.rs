@@ -1,0 +1,111 @@
+//! `shanraq transfer`: transfers of a running node.
+
+use crate::remote::{self, Remote, RemoteArgs, uint128};
+use anyhow::{Context, Result, bail};
+use api::wire::v1 as proto;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+/// Create transfers and show them.
+#[derive(Debug, Args)]
+pub struct TransferArgs {
+    #[command(flatten)]
+    remote: RemoteArgs,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Create a transfer; exits with 2 when the ledger refuses it.
+    Create(Box<Create>),
+    /// Show transfers.
+    Get {
+        /// Their ids.
+        #[arg(required = true)]
+        ids: Vec<u128>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// Chosen by you, used once for ever.
+    #[arg(long)]
+    id: u128,
+    /// The account to debit; leave out to post or void.
+    #[arg(long, default_value_t = 0)]
+    debit: u128,
+    /// The account to credit; leave out to post or void.
+    #[arg(long, default_value_t = 0)]
+    credit: u128,
+    /// Minor units of the ledger.
+    #[arg(long)]
+    amount: u128,
+    /// The ledger of both accounts; leave out to post or void.
+    #[arg(long, default_value_t = 0)]
+    ledger: u32,
+    /// Kind of business; leave out to post or void.
+    #[arg(long, default_value_t = 0)]
+    code: u16,
+    /// A flag's name, such as pending or post_pending_transfer; may be repeated.
+    #[arg(long = "flag")]
+    flags: Vec<String>,
+    /// The pending transfer to post or void.
+    #[arg(long, default_value_t = 0)]
+    pending_id: u128,
+    /// Seconds until a pending transfer expires; 0: never.
+    #[arg(long, default_value_t = 0)]
+    timeout: u32,
+}
+
+/// Runs the command; false when the ledger refused.
+pub fn run(args: &TransferArgs) -> Result<bool> {
+    let mut remote = Remote::connect(&args.remote.address)?;
+    match &args.action {
+        Action::Create(create) => {
+            let request = proto::CreateTransfersRequest { transfers: vec![create.transfer()?] };
+            let reply = remote.call(request, async |client, request| client.create_transfers(request).await)?;
+            let result = reply.results.first().context("the node gave no result")?;
+            let result_name = remote::transfer_result_name(result.result)?;
+            let value = json!({ "result": result_name, "timestamp": result.timestamp.to_string() });
+            remote::print(&[value], args.remote.json)?;
+            Ok(["created", "exists"].contains(&result_name))
+        }
+        Action::Get { ids } => {
+            let request = proto::LookupRequest { ids: ids.iter().map(|id| uint128(*id)).collect() };
+            let page = remote.call(request, async |client, request| client.lookup_transfers(request).await)?;
+            remote::print(&page.transfers.iter().map(remote::transfer_json).collect::<Vec<_>>(), args.remote.json)?;
+            Ok(page.transfers.len() == ids.len())
+        }
+    }
+}
+
+impl Create {
+    fn transfer(&self) -> Result<proto::Transfer> {
+        let mut flags = ledger::TransferFlags::empty();
+        for name in &self.flags {
+            match ledger::TransferFlags::from_name(&name.to_ascii_uppercase()) {
+                Some(flag) => flags |= flag,
+                None => bail!("--flag: {name:?} is no flag of a transfer"),
+            }
+        }
+        let high = |number: u128| (number >> 64) as u64;
+        Ok(proto::Transfer {
+            id: self.id as u64,
+            id_high: high(self.id),
+            debit_account_id: self.debit as u64,
+            debit_account_id_high: high(self.debit),
+            credit_account_id: self.credit as u64,
+            credit_account_id_high: high(self.credit),
+            amount: self.amount as u64,
+            amount_high: high(self.amount),
+            pending_id: self.pending_id as u64,
+            pending_id_high: high(self.pending_id),
+            timeout: self.timeout,
+            ledger: self.ledger,
+            code: u32::from(self.code),
+            flags: u32::from(flags.bits()),
+            ..proto::Transfer::default()
+        })
+    }
+}

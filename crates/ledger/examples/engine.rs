@@ -46,6 +46,18 @@ impl Random {
     }
 }
 
+/// Time that this thread was on a processor; 0 where the system does not tell. Unlike the wall clock it does not count
+/// what others on the machine took.
+fn on_cpu() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text
+        .split(' ')
+        .next()
+        .and_then(|first| first.parse().ok())
+        .unwrap_or(0);
+    Duration::from_nanos(nanoseconds)
+}
+
 fn argument(name: &str, default: u64) -> u64 {
     let mut arguments = std::env::args().skip_while(|argument| argument != name).skip(1);
     match arguments.next().map(|value| value.parse()) {
@@ -112,16 +124,17 @@ fn main() -> Result<(), ArchiveFault> {
         actor: ActorId(1),
         body: CommandBody::CreateTransfers(Events::default()),
     };
-    let (mut done, mut busy) = (0, Duration::ZERO);
+    let (mut done, mut busy, mut cpu) = (0, Duration::ZERO, Duration::ZERO);
     while done < transfers {
         let count = batch.min(usize::try_from(transfers - done).unwrap_or(batch));
         if let CommandBody::CreateTransfers(request) = &mut command.body {
             refill(&mut request.events, &mut random, all, done + 1, count);
         }
-        let begin = Instant::now();
+        let (cpu_before, begin) = (on_cpu(), Instant::now());
         ledger.apply(&NeverSeen, TimestampNs(1), &command, &mut outcome)?;
         ledger.forget_archived(RowNumber(ledger.rows().0.saturating_sub(ARCHIVE_LAG_ROWS)));
         busy += begin.elapsed();
+        cpu += on_cpu() - cpu_before;
         assert!(
             outcome
                 .transfers
@@ -142,10 +155,11 @@ fn main() -> Result<(), ArchiveFault> {
     let seconds = busy.as_secs_f64();
     println!(
         "{{\"workload\":\"engine\",\"seed\":{seed},\"transfers\":{done},\"accounts\":{all},\"batch\":{batch},\
-         \"seconds\":{seconds:.3},\"transfers_per_second\":{:.0},\"ns_per_transfer\":{:.1},\
+         \"seconds\":{seconds:.3},\"transfers_per_second\":{:.0},\"ns_per_transfer\":{:.1},\"cpu_ns_per_transfer\":{:.1},\
          \"snapshot_standstill_us\":{},\"snapshot_encode_ms\":{},\"snapshot_bytes\":{}}}",
         done as f64 / seconds,
         seconds * 1e9 / done as f64,
+        cpu.as_secs_f64() * 1e9 / done as f64,
         standstill.as_micros(),
         encoding.as_millis(),
         bytes.len()

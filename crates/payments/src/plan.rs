@@ -133,7 +133,7 @@ pub(crate) fn plan(mapping: &Mapping, place: Place<'_>) -> Result<Planned, Vec<I
                 credit_account_id: credit.id(),
                 amount,
                 user_data_128: ids::payment_reference(reference(payment)),
-                user_data_64: ids::file_reference(party_key(&file.initiator), &file.message_id),
+                user_data_64: file_reference(place),
                 user_data_32: batch.execution_date.map_or(0, as_number),
                 ledger: debit.new.account.ledger,
                 code: mapping.payment_code(payment.purpose.as_deref().or(batch.category_purpose.as_deref())),
@@ -150,6 +150,14 @@ pub(crate) fn plan(mapping: &Mapping, place: Place<'_>) -> Result<Planned, Vec<I
             })
         }
         _ => Err(issues),
+    }
+}
+
+/// A CSV file has no name of its own that would survive another row being added, so its batch stands in.
+fn file_reference(place: Place<'_>) -> u64 {
+    match place.file.source {
+        Source::Csv => ids::file_reference("csv", &place.batch.id),
+        Source::Pain001(_) => ids::file_reference(party_key(&place.file.initiator), &place.file.message_id),
     }
 }
 

@@ -387,3 +387,63 @@ fn nothing_of_the_content_stands_in_clear() {
         assert!(!bytes.windows(8).any(|window| window == &needle[8..]));
     }
 }
+
+#[test]
+fn no_change_of_a_file_panics_or_is_taken_for_acknowledged_blocks() {
+    let mut opened = 0;
+    for seed in 0..600_u64 {
+        let storage = memory(seed);
+        fill(&mut open(&storage).unwrap().0, 6);
+        let mut state = seed;
+        let mut random = |below: usize| {
+            // Knuth's MMIX generator; the upper bits are the good ones.
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let name = format!("{:020}.segment", [1, 5][random(2)]);
+        let file = storage.open(&directory().join(name)).unwrap();
+        let length = file.length().unwrap() as usize;
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        let from = random(length);
+        let longest = [4, 700, 9_000][random(3)];
+        let run = (1 + random(longest)).min(length - from);
+        match random(4) {
+            0 => bytes[from..from + run].fill(0),
+            1 => bytes[from..from + run]
+                .iter_mut()
+                .for_each(|byte| *byte = random(256) as u8),
+            2 => bytes.copy_within(from..from + run, random(length - run + 1)),
+            _ => bytes.truncate(from),
+        }
+        file.set_length(bytes.len() as u64).unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        let walk = walked(&*storage, directory());
+        let result = open(&storage);
+        if let Ok((journal, recovered)) = result {
+            opened += 1;
+            assert_eq!(recovered.head.height, Height(6), "seed {seed}");
+            assert_eq!(walk.summary.torn, recovered.cut, "seed {seed}");
+            for block in journal.reader().scan(Height(1)) {
+                // What opening did not read in full, reading refuses.
+                assert!(
+                    block.map_or(walk.summary.problems > 0, |block| common::is_as_written(
+                        &block, 1
+                    )),
+                    "seed {seed}"
+                );
+            }
+        } else {
+            assert!(
+                walk.summary.problems > 0,
+                "seed {seed}: opening refuses what the walk calls sound"
+            );
+        }
+    }
+    assert!(
+        (60..540).contains(&opened),
+        "{opened} of 600 opened: the changes are too mild or too harsh"
+    );
+}

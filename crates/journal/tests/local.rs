@@ -290,6 +290,29 @@ fn another_shard_and_another_key_are_refused() {
 }
 
 #[test]
+fn old_blocks_stay_readable_when_the_key_is_rotated() {
+    let storage = memory(1);
+    let file = directory().with_file_name("keys");
+    storage.create_directory(file.parent().unwrap()).unwrap();
+    let line = |id: u32| format!("{id} {}\n", format!("{id:02x}").repeat(32));
+    let ring = |text: String| {
+        storage.replace(&file, text.as_bytes()).unwrap();
+        KeyRing::from_file(&*storage, &file).unwrap()
+    };
+    let open = |keys| {
+        let storage: Arc<dyn Storage> = storage.clone();
+        LocalJournal::open(storage, directory(), keys, OPTIONS).map(|(journal, _)| journal)
+    };
+    fill(&mut open(ring(line(1))).unwrap(), 3);
+    let mut journal = open(ring(line(1) + &line(2))).unwrap();
+    fill(&mut journal, 6);
+    assert_eq!(journal.reader().scan(Height(1)).filter(Result::is_ok).count(), 6);
+    // The second segment needs the second key only.
+    assert!(open(ring(line(2))).unwrap().reader().read(Height(1)).is_err());
+    assert!(open(ring(line(1))).is_err());
+}
+
+#[test]
 fn blocks_are_read_while_others_are_appended() {
     let storage = memory(1);
     let (mut journal, _) = open(&storage).unwrap();

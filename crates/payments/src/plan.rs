@@ -77,9 +77,7 @@ pub(crate) fn check_claims(declared: Declared, payments: &[&Payment], what: &str
 
 /// Turns a payment into a transfer, or says all that is in the way.
 pub(crate) fn plan(mapping: &Mapping, place: Place<'_>) -> Result<Planned, Vec<Issue>> {
-    let Place {
-        file, batch, payment, ..
-    } = place;
+    let Place { batch, payment, .. } = place;
     let mut issues = payment.issues.clone();
     let line = payment.line;
     let mut add = |path: &str, reason, text: String| {

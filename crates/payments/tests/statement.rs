@@ -104,6 +104,15 @@ fn leaves(xml: &str) -> Vec<(String, String)> {
     found
 }
 
+fn agrees_with_golden(name: &str, text: &str) {
+    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).expect("written");
+    }
+    let expected = std::fs::read_to_string(&path).expect("a golden file for every version");
+    assert_eq!(text, expected, "UPDATE_GOLDEN=1 writes it anew");
+}
+
 fn texts<'a>(leaves: &'a [(String, String)], end: &str) -> Vec<&'a str> {
     leaves
         .iter()
@@ -124,6 +133,7 @@ fn camt053_has_balances_and_entries_that_agree_with_the_ledger() {
         assert!(xml.contains(&format!(
             "xmlns=\"urn:iso:std:iso:20022:tech:xsd:camt.053.001.{version}\""
         )));
+        agrees_with_golden(&format!("camt.053.001.{version}.xml"), &xml);
         let leaves = leaves(&xml);
         assert_eq!(texts(&leaves, "Stmt/Acct/Id/IBAN"), [own(1)]);
         assert_eq!(texts(&leaves, "Bal/Tp/CdOrPrtry/Cd"), ["OPBD", "CLBD"]);
@@ -322,12 +332,7 @@ fn status_reports_go_back_in_the_version_that_belongs_to_the_file() {
         };
         let out = write_status_report(&imported, &header, Vec::new()).expect("writes");
         let text = String::from_utf8(out).expect("UTF-8");
-        let golden = format!("{folder}/pain.002.001.{report:02}.xml");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&golden, &text).expect("written");
-        }
-        let expected = std::fs::read_to_string(&golden).expect("a golden file for every version");
-        assert_eq!(text, expected, "UPDATE_GOLDEN=1 writes it anew");
+        agrees_with_golden(&format!("pain.002.001.{report:02}.xml"), &text);
         let leaves = leaves(&text);
         assert_eq!(
             texts(&leaves, "OrgnlMsgNmId"),

@@ -169,7 +169,7 @@ impl Appender {
             keys.id = self.hasher.key(Tag::Id, row.transfer.id.0);
             keys.debit = self.hasher.key(Tag::Debit, u128::from(row.debit.0));
             keys.credit = self.hasher.key(Tag::Credit, u128::from(row.credit.0));
-            self.touched ^= table.unique.touch(keys.id);
+            self.touched ^= table.touch_unique(keys.id);
             self.touched ^= table.touch_postings(keys.debit) ^ table.touch_postings(keys.credit);
         }
         keys
@@ -222,17 +222,14 @@ impl Appender {
     fn post_row(&mut self, row: &Row, keys: &RowKeys, relative: u32) {
         let (hasher, transfer, table) = (self.hasher, &row.transfer, &self.memory.rows);
         if row.kind != RowKind::Expired {
-            table.unique.insert(keys.id, u64::from(relative) + 1);
+            table.insert_unique(keys.id, relative);
             self.ids.add(transfer.id.0);
         }
         if row.kind == RowKind::Burnt {
             return;
         }
         if transfer.pending_id.0 != 0 {
-            table.unique.insert(
-                hasher.key(Tag::Resolution, transfer.pending_id.0),
-                u64::from(relative) + 1,
-            );
+            table.insert_unique(hasher.key(Tag::Resolution, transfer.pending_id.0), relative);
             self.pendings.add(transfer.pending_id.0);
         }
         table.post(keys.debit, relative);

@@ -1,23 +1,26 @@
 //! A filter that says "surely not here" at the price of one cache line (pure).
-//! Owns: 512-bit blocks, about 16 bits a key, 7 bits set in one block: about one false hit in a thousand.
+//! Owns: 512-bit blocks, about 16 bits a key, one bit set in each of a block's eight words: about two false hits in a
+//! thousand. One thread may fill it while others ask.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const BITS_PER_KEY: u64 = 16;
 /// Bytes of a block on disk.
 pub(crate) const BLOCK_BYTES: usize = 64;
 
-#[derive(Clone, Copy)]
+#[derive(Default)]
 #[repr(align(64))]
-struct Block([u64; 8]);
+struct Block([AtomicU64; 8]);
 
 pub(crate) struct Bloom {
-    blocks: Vec<Block>,
+    blocks: Box<[Block]>,
 }
 
 impl Bloom {
     pub fn for_keys(keys: u64) -> Self {
         let blocks = (keys * BITS_PER_KEY).div_ceil(512);
         Self {
-            blocks: vec![Block([0; 8]); usize::try_from(blocks).expect("a filter fits in memory")],
+            blocks: (0..blocks).map(|_| Block::default()).collect(),
         }
     }
 
@@ -34,47 +37,52 @@ impl Bloom {
         ((u128::from(key) * self.blocks.len() as u128) >> 64) as usize
     }
 
-    /// Seven positions of nine bits each.
+    /// The bit of each word. The high bits of the key choose the block, so these come from a product that mixes the
+    /// low ones upwards.
     #[inline]
-    fn positions(key: u64) -> impl Iterator<Item = (usize, u64)> {
-        // The high bits choose the block, so the positions come from a product that mixes the low ones upwards.
-        let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (key >> 29);
-        (0..7).map(move |i| {
-            let bit = (mixed >> (9 * i)) & 511;
-            ((bit >> 6) as usize, 1 << (bit & 63))
-        })
+    fn bits(key: u64) -> [u64; 8] {
+        let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
+        std::array::from_fn(|word| 1 << ((mixed >> (6 * word)) & 63))
     }
 
-    pub fn insert(&mut self, key: u64) {
-        let block = self.block_of(key);
-        for (word, bit) in Self::positions(key) {
-            self.blocks[block].0[word] |= bit;
+    /// For the one filling thread.
+    #[inline]
+    pub fn insert(&self, key: u64) {
+        let block = &self.blocks[self.block_of(key)];
+        for (word, bit) in block.0.iter().zip(Self::bits(key)) {
+            word.store(word.load(Ordering::Relaxed) | bit, Ordering::Relaxed);
         }
     }
 
+    /// Without a branch that depends on a word: a mispredicted one would wait for its cache line before the next
+    /// filter's is even asked for, and most answers are "no" from filter after filter.
     #[inline]
     pub fn may_contain(&self, key: u64) -> bool {
         let Some(block) = self.blocks.get(self.block_of(key)) else {
             return false;
         };
-        Self::positions(key).all(|(word, bit)| block.0[word] & bit != 0)
+        let words = block.0.iter().zip(Self::bits(key));
+        words.fold(0, |missing, (word, bit)| {
+            missing | (bit & !word.load(Ordering::Relaxed))
+        }) == 0
     }
 
     pub fn to_bytes(&self) -> impl ExactSizeIterator<Item = [u8; BLOCK_BYTES]> {
         self.blocks.iter().map(|block| {
             let mut bytes = [0; BLOCK_BYTES];
-            for (chunk, word) in bytes.chunks_exact_mut(8).zip(block.0) {
-                chunk.copy_from_slice(&word.to_le_bytes());
+            for (chunk, word) in bytes.chunks_exact_mut(8).zip(&block.0) {
+                chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
             }
             bytes
         })
     }
 
     /// From what [`Bloom::to_bytes`] gave, in pieces of any size that hold whole words.
-    pub fn set_bytes(&mut self, offset: usize, bytes: &[u8]) {
+    pub fn set_bytes(&self, offset: usize, bytes: &[u8]) {
         for (i, word) in bytes.chunks_exact(8).enumerate() {
             let at = offset / 8 + i;
-            self.blocks[at / 8].0[at % 8] = u64::from_le_bytes(word.try_into().expect("chunks of 8"));
+            let word = u64::from_le_bytes(word.try_into().expect("chunks of 8"));
+            self.blocks[at / 8].0[at % 8].store(word, Ordering::Relaxed);
         }
     }
 }
@@ -87,11 +95,11 @@ mod tests {
     #[test]
     fn nothing_that_was_inserted_is_denied_and_strangers_mostly_are() {
         let hasher = KeyHasher::new([5; 16]);
-        let mut bloom = Bloom::for_keys(50_000);
+        let bloom = Bloom::for_keys(50_000);
         for id in 0..50_000 {
             bloom.insert(hasher.key(Tag::Id, id));
         }
-        let mut copy = Bloom::for_keys(50_000);
+        let copy = Bloom::for_keys(50_000);
         for (i, block) in bloom.to_bytes().enumerate() {
             copy.set_bytes(i * BLOCK_BYTES, &block);
         }

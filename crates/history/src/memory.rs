@@ -1,6 +1,7 @@
 //! What was committed but is not in a run yet. Owns: records in pages, the tables of keys, metadata, account ids.
 //! One thread fills it while readers look; a reader goes by the numbers that were published to it.
 
+use crate::bloom::Bloom;
 use crate::codec::BlobRef;
 use crate::grow::{Grow, HashLevels};
 use crate::page::RecordPage;
@@ -15,7 +16,9 @@ pub(crate) struct MemTable {
     pages: Grow<OnceLock<RecordPage>>,
     page_count: AtomicUsize,
     /// Keys that lead to one record: value is its relative number + 1.
-    pub unique: HashLevels,
+    unique: HashLevels,
+    /// Small enough for the processor's cache, so that a key that is not here rarely costs a look into the table.
+    unique_filter: Bloom,
     /// Keys that lead to many: value is the last posting's index + 1.
     postings: HashLevels,
     /// Relative number in the high half, index + 1 of the posting before it in the low half.
@@ -41,6 +44,7 @@ impl MemTable {
             pages: Grow::default(),
             page_count: AtomicUsize::new(0),
             unique: HashLevels::for_keys(records),
+            unique_filter: Bloom::for_keys((records + records / 4) as u64 + 1),
             postings: HashLevels::for_keys(records / 8),
             chain: Grow::default(),
             chain_count: AtomicUsize::new(0),
@@ -78,6 +82,32 @@ impl MemTable {
         }
         let page = self.page(low.checked_sub(1)?);
         (number - page.first() < page.count()).then_some(page)
+    }
+
+    /// Adds a key that leads to one record.
+    #[inline]
+    pub fn insert_unique(&self, key: u64, relative: u32) {
+        self.unique.insert(key, u64::from(relative) + 1);
+        self.unique_filter.insert(key);
+    }
+
+    /// Calls back with the number of every record of a unique key until something is found.
+    #[inline]
+    pub fn find_unique<T, E>(
+        &self,
+        key: u64,
+        mut check: impl FnMut(u64) -> Result<Option<T>, E>,
+    ) -> Result<Option<T>, E> {
+        if !self.unique_filter.may_contain(key) {
+            return Ok(None);
+        }
+        self.unique.find(key, |value| check(self.first + value - 1))
+    }
+
+    /// See [`HashLevels::touch`], for a unique key.
+    #[inline]
+    pub fn touch_unique(&self, key: u64) -> u64 {
+        self.unique.touch(key)
     }
 
     /// See [`HashLevels::touch`], for a key of postings.

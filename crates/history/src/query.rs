@@ -70,8 +70,7 @@ fn find_unique(
         }))
     };
     for memory in view.memories.iter().rev() {
-        let table = &memory.rows;
-        if let Some(found) = table.unique.find(key, |value| check(table.first + value - 1))? {
+        if let Some(found) = memory.rows.find_unique(key, check)? {
             return Ok(Some(found));
         }
     }

@@ -155,7 +155,7 @@ impl Run {
         let unique_bytes = usize::try_from(meta.unique_pages() * 8).expect("a directory fits in memory");
         let posting_bytes = usize::try_from(meta.posting_pages * 12).expect("a directory fits in memory");
         let mut directories = Vec::with_capacity(unique_bytes + posting_bytes);
-        let mut filter = Bloom::for_keys(meta.unique);
+        let filter = Bloom::for_keys(meta.unique);
         let mut filter_at = 0;
         let wanted = unique_bytes + posting_bytes;
         // Pages hold whole words, so that the filter can be taken in as it comes.

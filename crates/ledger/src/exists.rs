@@ -1,20 +1,21 @@
 //! What answers a transfer whose id was used (pure): the same again, burnt, or the first field that differs.
 
 use crate::chain::{Refusal, refuse_if};
+use crate::transfers::{Decision, Repeat};
 use crate::{
     AccountId, Amount, Archive, Code as BusinessCode, CreateTransferResult as Code, Ledger, LedgerId, Sealed,
     Transfer, TransferFlags as Flags, Used,
 };
 
 impl Ledger {
-    /// Check 5. Returns the transfer as stored when the event is the same again.
+    /// Check 5.
     pub(crate) fn repeat_transfer<A: Archive>(
         &self,
         archive: &A,
         event: &Transfer,
         sealed: Option<&Sealed>,
         used: Used,
-    ) -> Result<Transfer, Refusal<Code>> {
+    ) -> Result<Decision, Refusal<Code>> {
         let Used::Applied {
             transfer: stored,
             metadata,
@@ -39,7 +40,12 @@ impl Ledger {
         };
         differs(&meant, &stored)?;
         refuse_if!(sealed != metadata.as_ref(), Code::ExistsWithDifferentMetadata);
-        Ok(stored)
+        let (debit, credit) = (stored.debit_account_id, stored.credit_account_id);
+        Ok(Decision::Repeated(Repeat {
+            timestamp: stored.timestamp,
+            debit,
+            credit,
+        }))
     }
 
     /// A repeated post or void with what it inherits and the amount that it stands for. Its `pending_id` is that of the

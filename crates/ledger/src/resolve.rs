@@ -2,10 +2,11 @@
 
 use crate::chain::{Context, Refusal, refuse_if};
 use crate::exists::inherit_user_data;
+use crate::transfers::{Decision, push_reply};
 use crate::{
     Account, AccountFlags, AccountId, AccountNumber, Amount, Archive, ArchiveFault, Balances,
     Code as BusinessCode, CreateTransferResult as Code, Ledger, LedgerId, Outcome, Resolution, Row, RowKind,
-    RowNumber, Sealed, Transfer, TransferFlags as Flags, TransferId, TransferReply, Used,
+    RowNumber, Sealed, Transfer, TransferFlags as Flags, TransferId, Used,
 };
 
 /// The archive contradicts the ledger: what it was told is missing.
@@ -25,7 +26,7 @@ impl Ledger {
         event: &Transfer,
         sealed: Option<&Sealed>,
         outcome: &mut Outcome,
-    ) -> Result<TransferReply, Refusal<Code>> {
+    ) -> Result<Decision, Refusal<Code>> {
         check_fields(event)?;
         let post = event.flags.contains(Flags::POST_PENDING_TRANSFER);
         let open = self.pendings.get(event.pending_id).copied();
@@ -79,14 +80,9 @@ impl Ledger {
             debit_balances,
             credit_balances,
         };
+        push_reply(&row, outcome);
         self.push_row(row, sealed, outcome);
-        let (result, timestamp) = (Code::Created, transfer.timestamp);
-        Ok(TransferReply {
-            result,
-            timestamp,
-            debit: debit_balances,
-            credit: credit_balances,
-        })
+        Ok(Decision::Created)
     }
 
     /// Takes an open pending transfer out: its amount is released, `posted` of it is settled. Unless something is

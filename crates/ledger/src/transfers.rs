@@ -8,12 +8,20 @@ use crate::{
     TransferFlags as Flags, TransferId, TransferReply,
 };
 
-/// What became of an event, before its chain had its say.
-enum Decision {
-    Created(TransferReply),
-    /// The same event was applied before, as this transfer.
-    Repeated(Transfer),
+/// What became of an event, before its chain had its say. Small, since it is returned for every event.
+pub(crate) enum Decision {
+    /// Applied; its reply and row are in the outcome.
+    Created,
+    /// The same event was applied before.
+    Repeated(Repeat),
     Refused(Code),
+}
+
+/// What the reply to a repeat needs of the transfer as stored.
+pub(crate) struct Repeat {
+    pub(crate) timestamp: TimestampNs,
+    pub(crate) debit: AccountId,
+    pub(crate) credit: AccountId,
 }
 
 impl Ledger {
@@ -53,24 +61,26 @@ impl Ledger {
                     }
                 }
             };
-            let applied = matches!(decision, Decision::Created(_));
+            let applied = matches!(decision, Decision::Created);
             if let Some(start) = chain.leave(self, linked, applied, outcome) {
                 for member in start..index {
                     let timestamp = TimestampNs(base.0 + member as u64);
                     outcome.transfers[member] = refused(Code::LinkedEventFailed, timestamp);
                 }
             }
-            let reply = match decision {
-                Decision::Created(reply) => reply,
+            match decision {
+                Decision::Created => {}
                 // After the roll-back of its chain, so that the balances are those that stand.
-                Decision::Repeated(stored) => self.exists(&stored),
-                Decision::Refused(code) => refused(code, now),
-            };
-            outcome.transfers.push(reply);
-            if reply.result.burns_id() {
-                // After the roll-back of its chain, so that the culprit's id stays burnt.
-                self.burn(event.id, outcome);
+                Decision::Repeated(repeat) => outcome.transfers.push(self.exists(&repeat)),
+                Decision::Refused(code) => {
+                    outcome.transfers.push(refused(code, now));
+                    if code.burns_id() {
+                        // After the roll-back too, so that the culprit's id stays burnt.
+                        self.burn(event.id, outcome);
+                    }
+                }
             }
+            assert_eq!(outcome.transfers.len(), index + 1, "one reply an event");
         }
         Ok(())
     }
@@ -90,21 +100,15 @@ impl Ledger {
         refuse_if!(event.id == TransferId(0), Code::IdMustNotBeZero);
         refuse_if!(event.id == TransferId(u128::MAX), Code::IdMustNotBeIntMax);
         if let Some(used) = self.used(archive, event.id)? {
-            return Ok(Decision::Repeated(
-                self.repeat_transfer(archive, event, sealed, used)?,
-            ));
+            return self.repeat_transfer(archive, event, sealed, used);
         }
         if event
             .flags
             .intersects(Flags::POST_PENDING_TRANSFER.union(Flags::VOID_PENDING_TRANSFER))
         {
-            return Ok(Decision::Created(
-                self.resolve_pending(archive, context, event, sealed, outcome)?,
-            ));
+            return self.resolve_pending(archive, context, event, sealed, outcome);
         }
-        Ok(Decision::Created(
-            self.reserve_or_move(context, event, sealed, outcome)?,
-        ))
+        self.reserve_or_move(context, event, sealed, outcome)
     }
 
     /// Checks 7 to 16, then the move of a plain transfer or the reservation of a pending one.
@@ -115,7 +119,7 @@ impl Ledger {
         event: &Transfer,
         sealed: Option<&Sealed>,
         outcome: &mut Outcome,
-    ) -> Result<TransferReply, Refusal<Code>> {
+    ) -> Result<Decision, Refusal<Code>> {
         check_fields(event)?;
         let debit = self
             .accounts
@@ -154,7 +158,8 @@ impl Ledger {
             timestamp,
             ..*event
         };
-        Ok(self.commit(transfer, debit, credit, sealed, outcome))
+        self.commit(transfer, debit, credit, sealed, outcome);
+        Ok(Decision::Created)
     }
 
     fn check_import(&self, event: &Transfer, from: &Account, to: &Account) -> Result<(), Code> {
@@ -183,7 +188,7 @@ impl Ledger {
         credit: AccountNumber,
         sealed: Option<&Sealed>,
         outcome: &mut Outcome,
-    ) -> TransferReply {
+    ) {
         let amount = transfer.amount.0;
         let pending = transfer.flags.contains(Flags::PENDING);
         let from = self.account_mut(debit);
@@ -223,18 +228,12 @@ impl Ledger {
             debit_balances,
             credit_balances,
         };
+        push_reply(&row, outcome);
         self.push_row(row, sealed, outcome);
-        let (result, timestamp) = (Code::Created, transfer.timestamp);
-        TransferReply {
-            result,
-            timestamp,
-            debit: debit_balances,
-            credit: credit_balances,
-        }
     }
 
     /// The reply to a repeat: the stored timestamp, and the balances now.
-    fn exists(&self, stored: &Transfer) -> TransferReply {
+    fn exists(&self, repeat: &Repeat) -> TransferReply {
         let balances = |id| {
             self.account(id)
                 .map(|(_, account)| account.balances)
@@ -242,9 +241,9 @@ impl Ledger {
         };
         TransferReply {
             result: Code::Exists,
-            timestamp: stored.timestamp,
-            debit: balances(stored.debit_account_id),
-            credit: balances(stored.credit_account_id),
+            timestamp: repeat.timestamp,
+            debit: balances(repeat.debit),
+            credit: balances(repeat.credit),
         }
     }
 
@@ -265,6 +264,17 @@ impl Ledger {
         };
         self.push_row(row, None, outcome);
     }
+}
+
+/// The reply to an event that was applied as this row.
+#[inline]
+pub(crate) fn push_reply(row: &Row, outcome: &mut Outcome) {
+    outcome.transfers.push(TransferReply {
+        result: Code::Created,
+        timestamp: row.transfer.timestamp,
+        debit: row.debit_balances,
+        credit: row.credit_balances,
+    });
 }
 
 fn refused(result: Code, timestamp: TimestampNs) -> TransferReply {

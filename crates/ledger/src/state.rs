@@ -144,6 +144,11 @@ impl Ledger {
         self.accounts.metadata_tag(number).is_some()
     }
 
+    /// All accounts by number.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.iter()
+    }
+
     /// How many pending transfers are open.
     #[must_use]
     pub fn open_pendings(&self) -> usize {

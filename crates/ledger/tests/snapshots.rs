@@ -36,6 +36,7 @@ fn a_snapshot_stays_as_it_was_while_the_ledger_goes_on() {
     assert_eq!(encode(&snapshot), before);
     assert_eq!(snapshot.accounts().count(), 200);
     assert_eq!(snapshot.open_pendings().count(), 1);
+    assert_eq!(bench.ledger.accounts().count(), 201);
     assert_ne!(bench.encoded(), before);
 }
 

@@ -24,4 +24,5 @@ pub use error::NodeError;
 pub use handle::*;
 pub use node::{Feed, Node};
 pub use options::NodeOptions;
+pub use recovery::Layout;
 pub use verify::{VerifyReport, VerifyStage, verify};

@@ -4,6 +4,8 @@ mod bench;
 mod commands;
 mod config;
 mod log;
+mod port;
+mod progress;
 mod remote;
 
 use clap::{Parser, Subcommand};
@@ -22,20 +24,30 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(commands::up::UpArgs),
     Serve(commands::serve::ServeArgs),
     Account(commands::account::AccountArgs),
     Transfer(commands::transfer::TransferArgs),
+    Import(commands::import::ImportArgs),
+    Statement(commands::statement::StatementArgs),
     TrialBalance(commands::trial_balance::TrialBalanceArgs),
+    Verify(commands::verify::VerifyArgs),
+    Inspect(commands::inspect::InspectArgs),
     Bench(bench::BenchArgs),
     Config(commands::config::ConfigArgs),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Up(args) => commands::up::run(&args),
         Command::Serve(args) => commands::serve::run(&args).map(|()| true),
         Command::Account(args) => commands::account::run(&args),
         Command::Transfer(args) => commands::transfer::run(&args),
+        Command::Import(args) => commands::import::run(&args),
+        Command::Statement(args) => commands::statement::run(&args).map(|()| true),
         Command::TrialBalance(args) => commands::trial_balance::run(&args),
+        Command::Verify(args) => commands::verify::run(&args),
+        Command::Inspect(args) => commands::inspect::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Config(args) => commands::config::run(&args).map(|()| true),
     };

@@ -2,6 +2,11 @@
 
 pub mod account;
 pub mod config;
+pub mod import;
+pub mod inspect;
 pub mod serve;
+pub mod statement;
 pub mod transfer;
 pub mod trial_balance;
+pub mod up;
+pub mod verify;

@@ -1,6 +1,7 @@
 //! Measures the rules alone: plain transfers over 10,000 accounts, one thread, no disk, no network.
 //!
 //! `cargo run --release -p ledger --example engine -- --seed 1 --transfers 20000000`
+//! With `--two-phase 1` half of the transfers are pending ones and the other half posts them.
 //!
 //! Only `Ledger::apply` and `Ledger::forget_archived` are timed; making the requests is not. The archive stands in for
 //! history and has never seen an id, which is true here: ids are unique. At the end a snapshot is taken and encoded, so
@@ -9,7 +10,7 @@
 use ledger::{
     Account, AccountId, ActorId, Amount, Archive, ArchiveFault, Code, Command, CommandBody,
     CreateTransferResult, EVENTS_PER_REQUEST_MAX, Events, Ledger, LedgerId, Outcome, Resolution, RowNumber,
-    TimestampNs, Transfer, TransferId, Used,
+    TimestampNs, Transfer, TransferFlags, TransferId, Used,
 };
 use std::time::{Duration, Instant};
 
@@ -106,6 +107,19 @@ fn refill(events: &mut Vec<Transfer>, random: &mut Random, accounts: u64, first:
     }
 }
 
+/// Turns a request of pending transfers that was applied into the request that posts them.
+fn turn_into_posts(events: &mut [Transfer], first: u64) {
+    for (id, event) in (first..).zip(events) {
+        *event = Transfer {
+            id: TransferId(u128::from(id) << 64),
+            pending_id: event.id,
+            amount: Amount::ALL,
+            flags: TransferFlags::POST_PENDING_TRANSFER,
+            ..Transfer::default()
+        };
+    }
+}
+
 fn main() -> Result<(), ArchiveFault> {
     let seed = argument("--seed", 1);
     let transfers = argument("--transfers", 10_000_000);
@@ -125,10 +139,24 @@ fn main() -> Result<(), ArchiveFault> {
         body: CommandBody::CreateTransfers(Events::default()),
     };
     let (mut done, mut busy, mut cpu) = (0, Duration::ZERO, Duration::ZERO);
+    let two_phase = argument("--two-phase", 0) == 1;
+    let mut posts = false;
     while done < transfers {
         let count = batch.min(usize::try_from(transfers - done).unwrap_or(batch));
         if let CommandBody::CreateTransfers(request) = &mut command.body {
-            refill(&mut request.events, &mut random, all, done + 1, count);
+            if posts {
+                request.events.truncate(count);
+                turn_into_posts(&mut request.events, done + 1);
+            } else {
+                refill(&mut request.events, &mut random, all, done + 1, count);
+                let flags = if two_phase {
+                    TransferFlags::PENDING
+                } else {
+                    TransferFlags::empty()
+                };
+                request.events.iter_mut().for_each(|event| event.flags = flags);
+            }
+            posts = two_phase && !posts;
         }
         let (cpu_before, begin) = (on_cpu(), Instant::now());
         ledger.apply(&NeverSeen, TimestampNs(1), &command, &mut outcome)?;
@@ -141,7 +169,7 @@ fn main() -> Result<(), ArchiveFault> {
                 .iter()
                 .all(|reply| reply.result == CreateTransferResult::Created)
         );
-        done += count as u64;
+        done += outcome.transfers.len() as u64;
     }
     let violations = ledger.check_invariants();
     assert!(violations.is_empty(), "{violations:?}");

@@ -118,6 +118,51 @@ pub enum PaymentsError {
     },
 }
 
+impl PaymentsError {
+    /// The stable code, `PAY-0001` for example.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Encoding(_) => "PAY-0001",
+            Self::Xml(_) => "PAY-0002",
+            Self::UnknownMessage(_) => "PAY-0003",
+            Self::Content(_) => "PAY-0004",
+            Self::Csv(_) => "PAY-0005",
+            Self::Mapping { .. } => "PAY-0006",
+            Self::Port(_) => "PAY-0007",
+            Self::Answer(_) => "PAY-0008",
+            Self::Statement(_) => "PAY-0009",
+            Self::Write(_) => "PAY-0010",
+            Self::TooLarge { .. } => "PAY-0011",
+            Self::Ledger { .. } => "PAY-0012",
+        }
+    }
+
+    /// Whether the same call may succeed later as it is.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Port(error) => error.retryable,
+            Self::Write(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The place in a file, when there is one.
+    #[must_use]
+    pub const fn at(&self) -> Option<&Located> {
+        match self {
+            Self::Encoding(at)
+            | Self::Xml(at)
+            | Self::UnknownMessage(at)
+            | Self::Content(at)
+            | Self::Csv(at)
+            | Self::Mapping { at, .. } => Some(at),
+            _ => None,
+        }
+    }
+}
+
 impl From<PortError> for PaymentsError {
     fn from(error: PortError) -> Self {
         Self::Port(error)
@@ -127,5 +172,42 @@ impl From<PortError> for PaymentsError {
 impl From<std::io::Error> for PaymentsError {
     fn from(error: std::io::Error) -> Self {
         Self::Write(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_pinned_and_lead_every_message() {
+        let at = || Located::new(7, "GrpHdr", "is wrong");
+        let all = [
+            PaymentsError::Encoding(at()),
+            PaymentsError::Xml(at()),
+            PaymentsError::UnknownMessage(at()),
+            PaymentsError::Content(at()),
+            PaymentsError::Csv(at()),
+            PaymentsError::Mapping {
+                file: "m.toml".to_owned(),
+                at: at(),
+            },
+            PaymentsError::Port(PortError::new("no writer", true)),
+            PaymentsError::Answer("nothing".to_owned()),
+            PaymentsError::Statement("does not add up".to_owned()),
+            PaymentsError::Write(std::io::Error::other("full")),
+            PaymentsError::TooLarge { bytes: 2, max: 1 },
+            PaymentsError::Ledger {
+                ledger: 978,
+                text: "has another scale".to_owned(),
+            },
+        ];
+        for (number, error) in (1..).zip(&all) {
+            assert_eq!(error.code(), format!("PAY-{number:04}"));
+            assert!(error.to_string().starts_with(error.code()), "{error}");
+        }
+        assert_eq!(all[1].to_string(), "PAY-0002: line 7: GrpHdr: is wrong");
+        assert!(all[6].retryable() && !all[0].retryable());
+        assert_eq!(all[5].at(), Some(&at()));
     }
 }

@@ -3,13 +3,13 @@
 //! Accounts first, then transfers, in the order of the file. A fault on the way leaves what was booked; importing the
 //! file again finds it and goes on, since every id is derived from the file.
 
+use crate::PaymentsError;
 use crate::mapping::{MappedAccount, Mapping};
 use crate::model::{Batch, Initiation, Issue, Payment, Reason, Source};
 use crate::plan::{self, Place, Planned};
 use crate::port::{LedgerPort, NewAccount, NewTransfer};
 use crate::progress::{Progress, Stage};
 use crate::report::{self, BatchReport, ImportReport, Outcome, PaymentReport};
-use crate::{Located, PaymentsError};
 use ledger::{
     AccountId, CreateAccountResult, CreateTransferResult, DescribeLedgerResult, EVENTS_PER_REQUEST_MAX,
     LedgerId, TransferId,
@@ -122,6 +122,20 @@ fn batch_issues(mapping: &Mapping, batch: &Batch) -> Vec<Issue> {
     let mut issues = batch.issues.clone();
     let payments: Vec<&Payment> = batch.payments.iter().collect();
     issues.extend(plan::check_claims(batch.declared, &payments, "PmtInf"));
+    if let Some(bic) = batch.debtor_agent.bic.as_ref()
+        && mapping.bank_bic().is_some()
+        && !mapping.accepts_foreign_debtors()
+        && !mapping.is_own_agent(&batch.debtor_agent)
+    {
+        let (line, path) = (batch.line, "PmtInf/DbtrAgt".to_owned());
+        let text = format!("the debtor's bank is {bic}, which is not this bank");
+        issues.push(Issue {
+            line,
+            path,
+            reason: Reason::DebtorAgent,
+            text,
+        });
+    }
     let told = issues
         .iter()
         .any(|issue| issue.reason == Reason::InvalidDebtorAccount);
@@ -318,18 +332,4 @@ pub(crate) fn same_count(what: &str, asked: usize, answered: usize) -> Result<()
     Err(PaymentsError::Answer(format!(
         "{answered} results for {asked} {what}"
     )))
-}
-
-/// What is wrong with a file that could not be read, as a report line for people.
-#[must_use]
-pub fn located(error: &PaymentsError) -> Option<&Located> {
-    match error {
-        PaymentsError::Encoding(at)
-        | PaymentsError::Xml(at)
-        | PaymentsError::UnknownMessage(at)
-        | PaymentsError::Content(at)
-        | PaymentsError::Csv(at)
-        | PaymentsError::Mapping { at, .. } => Some(at),
-        _ => None,
-    }
 }

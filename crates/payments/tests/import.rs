@@ -96,7 +96,11 @@ fn changed_contents_under_the_same_identification_are_refused() {
         &[(&own(1), "EUR", "1000.00"), (&own(9), "EUR", "1000.00")],
     );
     let original = pay("E1", "100", "EUR", &own(2));
-    import_xml(&mut port, &pain001("M1", &own(1), &[original.clone()])).expect("imports");
+    import_xml(
+        &mut port,
+        &pain001("M1", &own(1), std::slice::from_ref(&original)),
+    )
+    .expect("imports");
     let before = port.fingerprint().0;
     let mut remittance = original.clone();
     remittance.extra = "<RmtInf><Ustrd>another text</Ustrd></RmtInf>".to_owned();
@@ -239,6 +243,18 @@ fn debtors_elsewhere_are_refused_with_their_whole_batch() {
     assert_eq!(statuses(&report), ["AC02", "AC02"]);
     assert_eq!(report.batches[0].issues.len(), 1);
     assert_eq!(port.fingerprint().1, 0, "no account was made");
+}
+
+#[test]
+fn a_file_meant_for_another_bank_is_refused() {
+    let mut port = MemoryLedger::default();
+    fund(&mut port, &[(&own(1), "EUR", "100.00")]);
+    let xml = pain001("M1", &own(1), &[pay("E1", "1", "EUR", &own(2))]);
+    for (bic, expected) in [("DEUTDEFF", "RC03"), ("TULPKZKAXXX", "ACSC")] {
+        let agent = format!("</DbtrAcct><DbtrAgt><FinInstnId><BICFI>{bic}</BICFI></FinInstnId></DbtrAgt>");
+        let report = import_xml(&mut port, &xml.replace("</DbtrAcct>", &agent)).expect("imports");
+        assert_eq!(statuses(&report), [expected]);
+    }
 }
 
 #[test]

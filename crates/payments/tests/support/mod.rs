@@ -147,7 +147,7 @@ impl StatementPort for MemoryLedger {
                     (row.transfer.credit_account_id == id).then_some(row.credit_balances)
                 }
             })
-            .last()
+            .next_back()
             .unwrap_or_default())
     }
 

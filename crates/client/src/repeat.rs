@@ -1,0 +1,180 @@
+//! Reading the answer to a repeated chain. Owns: telling "done before" from "refused".
+//!
+//! A chain that had been applied answers `exists` on its first event and `linked_event_failed` on the others, since
+//! `exists` breaks a chain. The others are looked up: when all are there as asked, the chain is done, and every event is
+//! reported as `exists`.
+
+use crate::reads::{account_record, transfer_record};
+use crate::Error;
+use api::wire::v1::ledger_client::LedgerClient;
+use api::wire::v1;
+use ledger::{
+    Account, AccountFlags, AccountReply, Balances, CreateAccountResult, CreateTransferResult, Transfer,
+    TransferFlags, TransferReply,
+};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::Duration;
+use tonic::transport::Channel;
+
+/// How long the look-up may take; the outcome is known by then, only its details are not.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The chains among events: each from its first linked event to the one after its last linked event.
+fn chains(linked: impl Iterator<Item = bool>) -> Vec<Range<usize>> {
+    let mut chains = Vec::new();
+    let mut start = None;
+    let mut count = 0;
+    for (index, linked) in linked.enumerate() {
+        count = index + 1;
+        match (start, linked) {
+            (None, true) => start = Some(index),
+            (Some(first), false) => {
+                chains.push(first..index + 1);
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    if let Some(first) = start {
+        chains.push(first..count);
+    }
+    chains
+}
+
+fn transfer_chains(asked: &[Transfer]) -> Vec<Range<usize>> {
+    chains(asked.iter().map(|transfer| transfer.flags.contains(TransferFlags::LINKED)))
+}
+
+fn account_chains(asked: &[Account]) -> Vec<Range<usize>> {
+    chains(asked.iter().map(|account| account.flags.contains(AccountFlags::LINKED)))
+}
+
+fn repeated(chain: &Range<usize>, replies: &[TransferReply]) -> bool {
+    replies[chain.start].result == CreateTransferResult::Exists
+        && replies[chain.start + 1..chain.end]
+            .iter()
+            .all(|reply| reply.result == CreateTransferResult::LinkedEventFailed)
+}
+
+fn repeated_accounts(chain: &Range<usize>, replies: &[AccountReply]) -> bool {
+    replies[chain.start].result == CreateAccountResult::Exists
+        && replies[chain.start + 1..chain.end]
+            .iter()
+            .all(|reply| reply.result == CreateAccountResult::LinkedEventFailed)
+}
+
+/// Whether a chain answers as one that was done before.
+pub(crate) fn has_repeated_chain(asked: &[Transfer], replies: &[TransferReply]) -> bool {
+    transfer_chains(asked).iter().any(|chain| repeated(chain, replies))
+}
+
+/// The same for accounts.
+pub(crate) fn has_repeated_account_chain(asked: &[Account], replies: &[AccountReply]) -> bool {
+    account_chains(asked).iter().any(|chain| repeated_accounts(chain, replies))
+}
+
+/// Replies in which the events of chains that were done before say so.
+pub(crate) async fn complete_chains(
+    mut grpc: LedgerClient<Channel>,
+    asked: &[Transfer],
+    mut replies: Vec<TransferReply>,
+) -> Result<Vec<TransferReply>, Error> {
+    let chains: Vec<_> =
+        transfer_chains(asked).into_iter().filter(|chain| repeated(chain, &replies)).collect();
+    let ids = chains.iter().flat_map(Clone::clone).map(|at| asked[at].id.0.into()).collect();
+    let found = grpc.lookup_transfers(request(ids)).await.map_err(|_| Error::Unknown)?;
+    let mut stored = HashMap::new();
+    for item in found.into_inner().transfers {
+        let record = transfer_record(item)?;
+        stored.insert(record.transfer.id, record.transfer);
+    }
+    let mut accounts: Vec<u128> =
+        stored.values().flat_map(|transfer| [transfer.debit_account_id.0, transfer.credit_account_id.0]).collect();
+    accounts.sort_unstable();
+    accounts.dedup();
+    let mut balances: HashMap<u128, Balances> = HashMap::new();
+    for ids in accounts.chunks(ledger::EVENTS_PER_REQUEST_MAX) {
+        let ids = ids.iter().map(|id| (*id).into()).collect();
+        let found = grpc.lookup_accounts(request(ids)).await.map_err(|_| Error::Unknown)?;
+        for item in found.into_inner().accounts {
+            let account = account_record(item)?.account;
+            balances.insert(account.id.0, account.balances);
+        }
+    }
+    for chain in chains {
+        let all: Option<Vec<&Transfer>> = chain.clone().map(|at| stored.get(&asked[at].id)).collect();
+        let Some(all) = all else { continue };
+        for (reply, transfer) in replies[chain].iter_mut().zip(all) {
+            let of = |account: u128| balances.get(&account).copied().unwrap_or_default();
+            *reply = TransferReply {
+                result: CreateTransferResult::Exists,
+                timestamp: transfer.timestamp,
+                debit: of(transfer.debit_account_id.0),
+                credit: of(transfer.credit_account_id.0),
+            };
+        }
+    }
+    Ok(replies)
+}
+
+/// The same for accounts.
+pub(crate) async fn complete_account_chains(
+    mut grpc: LedgerClient<Channel>,
+    asked: &[Account],
+    mut replies: Vec<AccountReply>,
+) -> Result<Vec<AccountReply>, Error> {
+    let chains: Vec<_> =
+        account_chains(asked).into_iter().filter(|chain| repeated_accounts(chain, &replies)).collect();
+    let ids = chains.iter().flat_map(Clone::clone).map(|at| asked[at].id.0.into()).collect();
+    let found = grpc.lookup_accounts(request(ids)).await.map_err(|_| Error::Unknown)?;
+    let mut stored = HashMap::new();
+    for item in found.into_inner().accounts {
+        let account = account_record(item)?.account;
+        stored.insert(account.id, account);
+    }
+    for chain in chains {
+        let all: Option<Vec<&Account>> = chain.clone().map(|at| stored.get(&asked[at].id)).collect();
+        let Some(all) = all else { continue };
+        for (reply, account) in replies[chain].iter_mut().zip(all) {
+            *reply = AccountReply { result: CreateAccountResult::Exists, timestamp: account.timestamp };
+        }
+    }
+    Ok(replies)
+}
+
+fn request(ids: Vec<v1::Uint128>) -> tonic::Request<v1::LookupRequest> {
+    let mut request = tonic::Request::new(v1::LookupRequest { ids });
+    request.set_timeout(LOOKUP_TIMEOUT);
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chains_end_with_the_first_event_that_is_not_linked() {
+        let of = |text: &str| chains(text.chars().map(|c| c == 'L'));
+        assert_eq!(of("..L.LL."), [2..4, 4..7]);
+        assert_eq!(of("..."), []);
+        assert_eq!(of(".LL"), vec![1..3]);
+    }
+
+    #[test]
+    fn only_a_chain_that_begins_with_exists_was_done_before() {
+        let linked = Transfer { flags: TransferFlags::LINKED, ..Transfer::default() };
+        let asked = [linked, Transfer::default()];
+        let reply = |result| TransferReply {
+            result,
+            timestamp: ledger::TimestampNs(0),
+            debit: Balances::default(),
+            credit: Balances::default(),
+        };
+        use CreateTransferResult::{ExceedsCredits, Exists, IdAlreadyFailed, LinkedEventFailed};
+        assert!(has_repeated_chain(&asked, &[reply(Exists), reply(LinkedEventFailed)]));
+        assert!(!has_repeated_chain(&asked, &[reply(LinkedEventFailed), reply(ExceedsCredits)]));
+        assert!(!has_repeated_chain(&asked, &[reply(LinkedEventFailed), reply(IdAlreadyFailed)]));
+        assert!(!has_repeated_chain(&asked, &[reply(LinkedEventFailed), reply(Exists)]));
+    }
+}

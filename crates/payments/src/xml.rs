@@ -108,6 +108,14 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    fn is_ours(&self, tag: &Tag<'_>) -> bool {
+        let Some(wanted) = self.namespace.as_deref() else {
+            return true;
+        };
+        let found = self.reader.resolver().resolve_element(tag.0.name()).0;
+        matches!(found, ResolveResult::Bound(namespace) if namespace.0 == wanted)
+    }
+
     pub(crate) fn malformed(&mut self, text: impl Into<String>) -> PaymentsError {
         let line = self.line();
         PaymentsError::Xml(Located::new(line, self.path.as_str(), text))
@@ -134,7 +142,7 @@ impl<'a> Cursor<'a> {
         loop {
             match self.next()? {
                 Node::Open(tag) => {
-                    let foreign = self.namespace.is_some() && self.namespace_of(&tag) != self.namespace;
+                    let foreign = !self.is_ours(&tag);
                     if !foreign {
                         visit(self, &tag)?;
                     }

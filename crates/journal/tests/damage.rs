@@ -338,6 +338,27 @@ fn an_acknowledged_block_is_never_taken_for_a_torn_one() {
     assert_eq!(open(&storage).unwrap().1.cut, None, "it is cut once");
 }
 
+/// A write may stop at any byte, so a block may lack no more than its last one.
+#[test]
+fn a_write_that_lacks_its_last_bytes_is_torn() {
+    for lacking in [1, 3, 7, 8, 300] {
+        let storage = memory(1);
+        let (mut journal, _) = open(&storage).unwrap();
+        fill(&mut journal, 1);
+        storage.plan(Operation::Sync, 0, Fault::Io);
+        journal.append(TERM, &mut draft(2, 1)).unwrap_err();
+        storage.restart_process();
+        let file = storage
+            .open(&directory().join(format!("{:020}.segment", 1)))
+            .unwrap();
+        file.write_all_at(&vec![0; lacking], (2 * PAGE - lacking) as u64)
+            .unwrap();
+        let (_, recovered) = open(&storage).unwrap();
+        assert!(recovered.cut.is_some());
+        assert_eq!(recovered.head.height, Height(1));
+    }
+}
+
 #[test]
 fn what_looks_torn_before_a_valid_block_is_damage() {
     let files = Files::new();

@@ -156,7 +156,7 @@ fn a_full_disk_refuses_before_anything_is_written_and_resumes_when_there_is_room
 
 #[test]
 fn a_block_that_was_refused_for_room_is_not_there_after_a_crash() {
-    for seed in 0..100 {
+    for seed in 0..1_500 {
         let storage = memory(seed);
         let (mut journal, _) = open(&storage).unwrap();
         fill(&mut journal, 1);
@@ -164,7 +164,7 @@ fn a_block_that_was_refused_for_room_is_not_there_after_a_crash() {
         storage.plan(Operation::Write, 0, Fault::Full);
         storage.plan(Operation::Write, 1 + seed % 3, Fault::Full);
         assert!(matches!(
-            journal.append(TERM, &mut draft(2, 30)),
+            journal.append(TERM, &mut draft(2, 150)),
             Err(AppendError::Full(_))
         ));
         if seed % 2 == 0 {
@@ -176,6 +176,26 @@ fn a_block_that_was_refused_for_room_is_not_there_after_a_crash() {
         let (mut journal, recovered) = open(&storage).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         assert_eq!(recovered.head.height, Height(1), "seed {seed}");
         fill(&mut journal, 3);
+    }
+}
+
+#[test]
+fn what_a_refused_block_left_is_gone_before_a_smaller_one_takes_its_place() {
+    for seed in 0..40 {
+        let storage = memory(seed);
+        let (mut journal, _) = open(&storage).unwrap();
+        fill(&mut journal, 1);
+        storage.plan(Operation::Write, 0, Fault::Full);
+        storage.plan(Operation::Write, 1, Fault::Full);
+        let refused = journal.append(TERM, &mut draft(2, 150));
+        assert!(matches!(refused, Err(AppendError::Full(_))));
+        fill(&mut journal, 2);
+        let (_, recovered) = open(&storage).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert_eq!(
+            (recovered.head.height, recovered.cut),
+            (Height(2), None),
+            "seed {seed}"
+        );
     }
 }
 

@@ -125,13 +125,12 @@ fn write_payment<W: Write>(
             reasons(xml, issues)?;
         }
     }
-    if let (Some(amount), Some(currency)) = (
-        payment.amount,
-        payment.currency.as_deref().filter(|c| is_currency(c)),
-    ) {
+    let amount = payment.amount.map(Decimal::to_text).filter(|text| fits(text, 5));
+    let currency = payment.currency.as_deref().filter(|code| is_currency(code));
+    if let (Some(amount), Some(currency)) = (amount, currency) {
         xml.open("OrgnlTxRef")?;
         xml.open("Amt")?;
-        xml.amount("InstdAmt", currency, &amount.to_text())?;
+        xml.amount("InstdAmt", currency, &amount)?;
         xml.close()?;
         xml.close()?;
     }
@@ -148,11 +147,13 @@ fn group_status(totals: Totals) -> &'static str {
 }
 
 fn claims<W: Write>(xml: &mut XmlWriter<W>, declared: Declared) -> Result<(), PaymentsError> {
-    xml.optional(
-        "OrgnlNbOfTxs",
-        declared.count.map(|count| count.to_string()).as_deref(),
-    )?;
-    xml.optional("OrgnlCtrlSum", declared.sum.map(Decimal::to_text).as_deref())?;
+    let count = declared
+        .count
+        .map(|count| count.to_string())
+        .filter(|text| text.len() <= 15);
+    let sum = declared.sum.map(Decimal::to_text).filter(|text| fits(text, 17));
+    xml.optional("OrgnlNbOfTxs", count.as_deref())?;
+    xml.optional("OrgnlCtrlSum", sum.as_deref())?;
     Ok(())
 }
 
@@ -213,6 +214,12 @@ fn timestamp(at: TimestampNs) -> Timestamp {
 fn is_date_time(text: &str) -> bool {
     text.parse::<jiff::civil::DateTime>().is_ok() && text.contains('T')
         || text.parse::<Timestamp>().is_ok() && text.contains('T')
+}
+
+/// The standard's decimals have at most 18 digits.
+fn fits(text: &str, decimals: usize) -> bool {
+    let fraction = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    text.bytes().filter(u8::is_ascii_digit).count() <= 18 && fraction <= decimals
 }
 
 fn is_currency(text: &str) -> bool {

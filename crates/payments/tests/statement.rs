@@ -348,3 +348,39 @@ fn status_reports_go_back_in_the_version_that_belongs_to_the_file() {
         );
     }
 }
+
+#[test]
+fn a_file_that_is_refused_as_a_whole_has_reasons_at_every_level() {
+    let folder = format!("{}/tests/golden", env!("CARGO_MANIFEST_DIR"));
+    let xml = std::fs::read_to_string(format!("{folder}/pain.001.001.11.xml")).expect("golden");
+    let xml = xml
+        .replacen("<ns0:NbOfTxs>3<", "<ns0:NbOfTxs>99999999999999999<", 1)
+        .replacen(">4550.755<", ">4550.7550000000000000001<", 1)
+        .replacen(">2500.75<", ">2500.7500001<", 1)
+        .replacen(">2000<", ">123456789012345678901<", 1)
+        .replace(
+            "DEUTDEFF",
+            "<![CDATA[<&> a very long thing that is not a bank ]]>",
+        )
+        .replace("Ccy=\"KWD\"", "Ccy=\"kwd&quot;\"");
+    let imported = import_xml(&mut MemoryLedger::default(), &xml).expect("imports");
+    let header = StatusReportHeader {
+        message_id: "STATUS-1".to_owned(),
+        created: TimestampNs(START),
+        agent_bic: None,
+    };
+    let out = write_status_report(&imported, &header, Vec::new()).expect("writes");
+    let text = String::from_utf8(out).expect("UTF-8");
+    agrees_with_golden("refused.pain.002.001.12.xml", &text);
+    let leaves = leaves(&text);
+    assert_eq!(texts(&leaves, "GrpSts"), ["RJCT"]);
+    assert_eq!(
+        texts(&leaves, "OrgnlGrpInfAndSts/StsRsnInf/Rsn/Cd"),
+        ["AM18", "AM10"]
+    );
+    assert_eq!(texts(&leaves, "OrgnlPmtInfAndSts/StsRsnInf/Rsn/Cd"), ["AM10"]);
+    assert!(
+        texts(&leaves, "OrgnlTxRef/Amt/InstdAmt").is_empty(),
+        "what the standard cannot hold is left out"
+    );
+}

@@ -6,7 +6,7 @@ use ledger::{
     TransferFlags,
 };
 use ledger_model::{Generator, MemoryArchive, Model, Shape};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A run of the engine beside the model.
 struct Run {
@@ -15,6 +15,8 @@ struct Run {
     model: Model,
     ledger: Ledger,
     archive: MemoryArchive,
+    /// What the archive does not have yet. It panics when it is asked for these.
+    unarchived: VecDeque<Outcome>,
     outcome: Outcome,
     /// A snapshot, and all that was applied since: for replays behind an archive that is ahead.
     checkpoint: Vec<u8>,
@@ -29,6 +31,7 @@ impl Run {
             model: Model::default(),
             ledger: Ledger::with_hash_seed(seed),
             archive: MemoryArchive::default(),
+            unarchived: VecDeque::new(),
             outcome: Outcome::default(),
             checkpoint: Vec::new(),
             since: Vec::new(),
@@ -63,13 +66,23 @@ impl Run {
             "seed {}",
             self.seed
         );
-        self.archive.append(&self.outcome);
+        self.unarchived.push_back(self.outcome.clone());
         self.since.push((now, command, self.outcome.clone()));
         self.disturb();
     }
 
+    /// The archive catches up by some commands.
+    fn archive_some(&mut self, count: usize) {
+        let count = count.min(self.unarchived.len());
+        for outcome in self.unarchived.drain(..count) {
+            self.archive.append(&outcome);
+        }
+    }
+
     /// What must change nothing.
     fn disturb(&mut self) {
+        let count = self.generator.below(3) as usize;
+        self.archive_some(count);
         match self.generator.below(12) {
             0..4 => {
                 let below = self.generator.below(self.archive.rows().0 + 1);
@@ -77,6 +90,7 @@ impl Run {
             }
             4 => self.ledger.forget_archived(self.archive.rows()),
             5 => {
+                self.archive_some(usize::MAX);
                 let bytes = self.encoded();
                 self.restore(&bytes);
                 assert_eq!(
@@ -109,12 +123,14 @@ impl Run {
     }
 
     fn take_checkpoint(&mut self) {
+        self.archive_some(usize::MAX);
         self.checkpoint = self.encoded();
         self.since.clear();
     }
 
     /// Back to the checkpoint; the archive is ahead of the ledger until all is replayed.
     fn replay(&mut self) {
+        self.archive_some(usize::MAX);
         let before = self.encoded();
         let checkpoint = std::mem::take(&mut self.checkpoint);
         self.restore(&checkpoint);
@@ -139,6 +155,7 @@ impl Run {
     }
 
     fn check_state(&mut self) {
+        self.archive_some(usize::MAX);
         let seed = self.seed;
         assert_eq!(self.ledger.check_invariants(), [], "seed {seed}");
         assert_eq!(

@@ -118,6 +118,21 @@ fn the_check_of_invariants_finds_money_out_of_nothing() {
     assert_eq!(violations, [Violation::ClosedWithoutCause(account(1).id)]);
 }
 
+#[test]
+fn sums_beyond_128_bits_are_not_taken_for_small_ones() {
+    let mut bytes = small().encoded();
+    // An account without metadata takes 126 bytes; its posted debits begin after id and pending debits.
+    let debits_posted = |account: usize| 36 + 126 * (account - 1) + 32;
+    let mut set = |account: usize, amount: u128| {
+        bytes[debits_posted(account)..][..16].copy_from_slice(&amount.to_le_bytes());
+    };
+    // 2^128 more than the 5 that are credited.
+    set(1, u128::MAX);
+    set(3, 6);
+    let violations = Ledger::restore(&bytes).unwrap().check_invariants();
+    assert_eq!(violations, [Violation::PostedUnbalanced(ledger::LedgerId(1))]);
+}
+
 /// Knows nothing and notes what it is asked, or fails.
 #[derive(Default)]
 struct Watched {

@@ -7,6 +7,7 @@ use crate::memory::{AccountIds, LastKey, MemTable, Memory};
 use crate::page::{PageBuilder, RecordPage};
 use crate::run::Bounds;
 use ledger::{Account, AccountNumber, Row, RowKind, Sealed, TimestampNs};
+use std::hint::black_box;
 use std::sync::Arc;
 
 /// How many rows are looked ahead, so that their look-ups overlap.
@@ -37,7 +38,6 @@ pub(crate) struct Appender {
     last_row_ledger: LastKey,
     last_row_code: LastKey,
     record: Vec<u8>,
-    touched: u64,
 }
 
 impl Appender {
@@ -57,7 +57,6 @@ impl Appender {
             last_row_ledger: LastKey::default(),
             last_row_code: LastKey::default(),
             record: Vec::with_capacity(512),
-            touched: 0,
             memory,
         }
     }
@@ -162,15 +161,15 @@ impl Appender {
     }
 
     /// Hashes the keys of rows that come next, and begins to fetch what they lead to.
-    pub fn look_ahead(&mut self, rows: &[Row]) -> [RowKeys; ROWS_AHEAD] {
+    pub fn look_ahead(&self, rows: &[Row]) -> [RowKeys; ROWS_AHEAD] {
         let mut keys = [RowKeys::default(); ROWS_AHEAD];
         let table = &self.memory.rows;
         for (row, keys) in rows.iter().zip(&mut keys) {
             keys.id = self.hasher.key(Tag::Id, row.transfer.id.0);
             keys.debit = self.hasher.key(Tag::Debit, u128::from(row.debit.0));
             keys.credit = self.hasher.key(Tag::Credit, u128::from(row.credit.0));
-            self.touched ^= table.touch_unique(keys.id);
-            self.touched ^= table.touch_postings(keys.debit) ^ table.touch_postings(keys.credit);
+            let touched = table.touch_unique(keys.id);
+            black_box(touched ^ table.touch_postings(keys.debit) ^ table.touch_postings(keys.credit));
         }
         keys
     }

@@ -9,6 +9,9 @@ use crate::page::{PAGE_BYTES, RecordPage};
 use ledger::TimestampNs;
 use std::sync::Arc;
 
+/// Metadata is gathered up to this size before it is written.
+const BLOB_WRITE_BYTES: usize = 256 << 10;
+
 /// Where the pages of one kind are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PagesMeta {
@@ -136,13 +139,8 @@ impl Extent {
         writer.end_stream()?;
         writer.flush()?;
         let blob_page = writer.next_page();
-        let mut blob_bytes = 0;
-        for (_, blob) in memory.blobs() {
-            file.write_raw(blob_page * PAGE_BYTES as u64 + blob_bytes, blob)?;
-            blob_bytes += blob.len() as u64;
-        }
+        let blob_bytes = write_blobs(file, blob_page * PAGE_BYTES as u64, memory)?;
         writer.finish()?;
-        file.sync()?;
         let meta = ExtentMeta {
             file: file.stamp.number,
             rows: rows.meta.clone(),
@@ -190,6 +188,25 @@ impl Extent {
 
 fn directory_bytes(meta: &ExtentMeta) -> u64 {
     16 * (meta.rows.pages + meta.accounts.pages)
+}
+
+/// Writes all metadata from an offset of the file on; gives how much there is.
+fn write_blobs(file: &PageFile, start: u64, memory: &Memory) -> Result<u64, HistoryError> {
+    let mut buffer = Vec::new();
+    let mut written = 0;
+    for (_, blob) in memory.blobs() {
+        buffer.extend_from_slice(blob);
+        if buffer.len() >= BLOB_WRITE_BYTES {
+            file.write_raw(start + written, &buffer)?;
+            written += buffer.len() as u64;
+            buffer.clear();
+        }
+    }
+    if !buffer.is_empty() {
+        file.write_raw(start + written, &buffer)?;
+        written += buffer.len() as u64;
+    }
+    Ok(written)
 }
 
 fn write_pages(writer: &mut PageWriter, table: &MemTable) -> Result<Pages, HistoryError> {

@@ -48,15 +48,15 @@ pub struct JobDone {
 pub(crate) enum Done {
     Flush {
         position: Position,
-        extent: Option<Extent>,
+        extent: Option<Arc<Extent>>,
         store: Option<(Arc<PageFile>, u64)>,
-        row_run: Option<Run>,
-        account_run: Option<Run>,
+        row_run: Option<Arc<Run>>,
+        account_run: Option<Arc<Run>>,
     },
     Merge {
         of: Of,
         inputs: Vec<Arc<Run>>,
-        output: Run,
+        output: Arc<Run>,
     },
 }
 
@@ -128,7 +128,7 @@ fn run_flush(place: &Place, flush: Flush) -> Result<Done, HistoryError> {
     )?;
     Ok(Done::Flush {
         position: flush.position,
-        extent: Some(extent),
+        extent: Some(Arc::new(extent)),
         store: Some((file, next_page)),
         row_run,
         account_run,
@@ -145,7 +145,7 @@ fn flush_table(
     table: &MemTable,
     count: u64,
     (ids, pendings): (Bounds, Bounds),
-) -> Result<Option<Run>, HistoryError> {
+) -> Result<Option<Arc<Run>>, HistoryError> {
     if count == 0 {
         return Ok(None);
     }
@@ -162,7 +162,7 @@ fn flush_table(
             builder.posting(key, number)?;
         }
     }
-    Ok(Some(builder.finish()?))
+    Ok(Some(Arc::new(builder.finish()?)))
 }
 
 fn run_merge(place: &Place, merge: Merge) -> Result<Done, HistoryError> {
@@ -187,7 +187,7 @@ fn run_merge(place: &Place, merge: Merge) -> Result<Done, HistoryError> {
     Ok(Done::Merge {
         of: merge.of,
         inputs: merge.inputs,
-        output: builder.finish()?,
+        output: Arc::new(builder.finish()?),
     })
 }
 

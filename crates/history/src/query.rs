@@ -69,13 +69,19 @@ fn find_unique(
             metadata,
         }))
     };
-    for memory in view.memories.iter().rev() {
+    for memory in view
+        .memories
+        .iter()
+        .rev()
+        .filter(|memory| memory.rows.first < before)
+    {
         if let Some(found) = memory.rows.find_unique(key, check)? {
             return Ok(Some(found));
         }
     }
     for run in view.durable.row_runs.iter().rev() {
-        if in_bounds(run)
+        if run.meta.first < before
+            && in_bounds(run)
             && run.may_contain(key)
             && let Some(found) = run.find(key, check)?
         {

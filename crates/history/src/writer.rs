@@ -332,9 +332,9 @@ impl Writer {
                 account_run,
             } => {
                 durable.position = position;
-                durable.extents.extend(extent.map(Arc::new));
-                durable.row_runs.extend(row_run.map(Arc::new));
-                durable.account_runs.extend(account_run.map(Arc::new));
+                durable.extents.extend(extent);
+                durable.row_runs.extend(row_run);
+                durable.account_runs.extend(account_run);
                 blob = self.frozen[0].next_blob;
                 flushed_to = Some(store);
             }
@@ -412,7 +412,7 @@ fn mergeable(runs: &[Arc<Run>], fan_in: usize) -> Option<Vec<Arc<Run>>> {
     Some(found.to_vec())
 }
 
-fn replace_runs(runs: &mut Vec<Arc<Run>>, inputs: &[Arc<Run>], output: Run) {
+fn replace_runs(runs: &mut Vec<Arc<Run>>, inputs: &[Arc<Run>], output: Arc<Run>) {
     let start = runs
         .iter()
         .position(|run| Arc::ptr_eq(run, &inputs[0]))
@@ -425,5 +425,5 @@ fn replace_runs(runs: &mut Vec<Arc<Run>>, inputs: &[Arc<Run>], output: Run) {
             .all(|(run, input)| Arc::ptr_eq(run, input)),
         "merged runs are neighbours in force"
     );
-    runs.splice(start..end, [Arc::new(output)]);
+    runs.splice(start..end, [output]);
 }

@@ -1,12 +1,16 @@
 //! Right inputs, made by the product's own writers (pure).
 
+use journal::Draft;
 use ledger::{
     Account, AccountFlags, AccountId, ActorId, Amount, Code, Command, CommandBody, Events, Ledger,
     LedgerDescription, LedgerId, NoArchive, Outcome, TimestampNs, Transfer, TransferFlags, TransferId,
 };
 
+/// When the commands are applied, if nothing else is said.
+const NOW: TimestampNs = TimestampNs(1_700_000_000_000_000_000);
+
 /// Accounts, a description, and transfers of every kind that leaves something behind.
-pub fn commands(transfers: u32) -> Vec<Command> {
+fn commands(transfers: u32) -> Vec<Command> {
     let account = |id: u32| Account {
         id: AccountId(u128::from(id)),
         ledger: LedgerId(1),
@@ -88,10 +92,10 @@ fn transfer(number: u32) -> Transfer {
     }
 }
 
-/// Commands with their outcomes, as the engine gives them.
-pub fn applied(transfers: u32) -> (Ledger, Vec<(Command, Outcome)>) {
+/// Commands with their outcomes, as the engine gives them, from the given time on.
+fn applied(transfers: u32, begin: TimestampNs) -> (Ledger, Vec<(Command, Outcome)>) {
     let mut ledger = Ledger::new();
-    let mut now = 1_700_000_000_000_000_000;
+    let mut now = begin.0;
     let mut done = Vec::new();
     for command in commands(transfers) {
         let mut outcome = Outcome::default();
@@ -104,10 +108,79 @@ pub fn applied(transfers: u32) -> (Ledger, Vec<(Command, Outcome)>) {
     (ledger, done)
 }
 
+/// Blocks of several sizes.
+pub fn blocks() -> Vec<Vec<u8>> {
+    [0, 9, 300].map(block).to_vec()
+}
+
+/// Ledgers of several sizes.
+pub fn snapshots() -> Vec<Vec<u8>> {
+    [0, 300].map(snapshot).to_vec()
+}
+
+/// A body for each route, behind the number that chooses the route.
+pub fn rest_bodies() -> Vec<Vec<u8>> {
+    let bodies: [&str; 7] = [
+        r#"{"accounts":[{"id":"1","ledger":1,"code":1,"flags":["linked","history"],"metadata":{"a":[1,null]}},
+            {"id":2,"ledger":1,"code":1,"user_data_128":"7","user_data_64":8,"user_data_32":9}]}"#,
+        r#"{"transfers":[{"id":"18446744073709551616","debit_account_id":"1","credit_account_id":2,"amount":"100",
+            "ledger":1,"code":1,"flags":["pending"],"timeout":60},{"id":4,"pending_id":"3","flags":["post_pending_transfer"],
+            "amount":"340282366920938463463374607431768211455"}]}"#,
+        r#"{"ids":["1",2,"340282366920938463463374607431768211454"]}"#,
+        r#"{"id":"1","code":1,"postings":[{"account_id":"1","side":"debit","amount":"5","ledger":1},
+            {"account_id":"2","side":"credit","amount":"3","ledger":1},
+            {"account_id":"3","side":"credit","amount":"2","ledger":1}]}"#,
+        r#"{"ledger":1,"code":1,"timestamp_min":"1","timestamp_max":"2026-11-22T10:00:00Z","limit":10,
+            "order":"oldest_first","page":"1","user_data_64":"5"}"#,
+        r#"{"name":"Euro","currency":"EUR","scale":2}"#,
+        "at=2026-11-22T10:00:00Z&limit=10",
+    ];
+    let numbered = |(kind, body): (usize, &str)| {
+        let kind = u8::try_from(kind).expect("few routes");
+        std::iter::once(kind).chain(body.bytes()).collect()
+    };
+    bodies.into_iter().enumerate().map(numbered).collect()
+}
+
+/// The oldest version of the message, the commonest and the newest.
+pub fn pain001() -> Vec<Vec<u8>> {
+    let files: [&[u8]; 3] = [
+        include_bytes!("../../../payments/tests/golden/pain.001.001.03.xml"),
+        include_bytes!("../../../payments/tests/golden/pain.001.001.09.xml"),
+        include_bytes!("../../../payments/tests/golden/pain.001.001.13.xml"),
+    ];
+    files.map(<[u8]>::to_vec).to_vec()
+}
+
+/// A few lines of the demonstration's payments.
+pub fn csv() -> Vec<Vec<u8>> {
+    let lines = payments::demo::RENTS_CSV.split_inclusive(|byte| *byte == b'\n');
+    vec![lines.take(12).flatten().copied().collect()]
+}
+
+/// The demonstration's mapping.
+pub fn mappings() -> Vec<Vec<u8>> {
+    vec![payments::demo::MAPPING_TOML.into()]
+}
+
+/// The body of a block with that many transfers, behind the counts that [`journal::fuzz_decode`] reads in front of it.
+fn block(transfers: u32) -> Vec<u8> {
+    // The decoder is told that the first entry stands here.
+    let first = TimestampNs(1_000);
+    let mut draft = Draft::new();
+    for (command, outcome) in applied(transfers, first).1 {
+        draft.push(outcome.timestamp, &command, &outcome);
+    }
+    let mut bytes = vec![u8::try_from(draft.entries()).expect("few entries")];
+    bytes.extend_from_slice(&u16::try_from(draft.events()).expect("few events").to_le_bytes());
+    bytes.extend_from_slice(draft.body());
+    bytes
+}
+
 /// A ledger's state after that many transfers.
-pub fn snapshot(transfers: u32) -> Vec<u8> {
+fn snapshot(transfers: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
-    applied(transfers)
+    applied(transfers, NOW)
         .0
         .snapshot()
         .encode(&mut bytes)
@@ -121,8 +194,25 @@ mod tests {
     use ledger::CreateTransferResult;
 
     #[test]
+    fn the_payment_files_are_what_their_readers_take() {
+        let mapping =
+            payments::Mapping::parse(payments::demo::MAPPING_TOML, "demo").expect("a right mapping");
+        for file in pain001() {
+            payments::read_pain001(&file, &mut |_| ()).expect("a right pain.001");
+        }
+        for file in csv() {
+            payments::read_csv(&file, &mapping, &mut |_| ()).expect("a right file");
+        }
+    }
+
+    #[test]
+    fn the_blocks_are_what_the_decoder_takes() {
+        assert!(journal::fuzz_decode(&block(0)) && journal::fuzz_decode(&block(300)));
+    }
+
+    #[test]
     fn the_seeds_hold_applied_refused_and_open_transfers() {
-        let (mut ledger, done) = applied(90);
+        let (mut ledger, done) = applied(90, NOW);
         let results: Vec<_> = done
             .iter()
             .flat_map(|(_, outcome)| &outcome.transfers)

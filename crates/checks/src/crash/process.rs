@@ -1,0 +1,116 @@
+//! The node under test as a process: started, killed without warning, started again on the same files.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A node that runs or ran in a folder; dropping it kills it.
+pub struct NodeProcess {
+    binary: PathBuf,
+    data: PathBuf,
+    log: PathBuf,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl NodeProcess {
+    /// Chooses a port that stays the same over restarts, so that clients find the node again. Starts nothing.
+    pub fn new(binary: &Path, folder: &Path) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        Ok(Self {
+            binary: binary.to_path_buf(),
+            data: folder.join("data"),
+            log: folder.join("node.log"),
+            port,
+            child: None,
+        })
+    }
+
+    /// For clients.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it without waiting for anything.
+    pub fn spawn(&mut self) -> Result<()> {
+        assert!(self.child.is_none(), "it runs already");
+        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let mut command = Command::new(&self.binary);
+        command.args(["serve", "--json", "--listen", &format!("127.0.0.1:{}", self.port), "--dir"]);
+        command.arg(&self.data).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let child = command.spawn().with_context(|| format!("cannot start {}", self.binary.display()))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Waits until it says that it serves. Gives how long it took.
+    pub fn wait_until_ready(&mut self) -> Result<Duration> {
+        let began = Instant::now();
+        let child = self.child.as_mut().context("the node does not run")?;
+        let output = child.stdout.take().context("the node was waited for already")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        if !line.contains("\"address\"") {
+            let status = child.wait()?;
+            bail!("the node did not start ({status}); it said `{}`:\n{}", line.trim(), self.log_tail());
+        }
+        Ok(began.elapsed())
+    }
+
+    /// Ends it at once, as a power cut ends a process: no signal handler, no flush.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("the node does not run")?;
+        if let Some(status) = child.try_wait()? {
+            bail!("the node ended by itself ({status}):\n{}", self.log_tail());
+        }
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to stop, and makes sure that it ends well.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("the node does not run")?;
+        let asked = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status()?;
+        ensure!(asked.success(), "the node is gone already");
+        let status = child.wait()?;
+        ensure!(status.success(), "asked to stop, the node ended with {status}:\n{}", self.log_tail());
+        Ok(())
+    }
+
+    /// Has the binary verify the files that the node left. Gives what it printed.
+    pub fn verify(&self) -> Result<String> {
+        let mut command = Command::new(&self.binary);
+        command.args(["verify", "--json", "--dir"]).arg(&self.data).stderr(File::create(self.log.with_file_name("verify.log"))?);
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        ensure!(output.status.success(), "`shanraq verify` failed ({}): {said}", output.status);
+        Ok(said)
+    }
+
+    /// Errors and panics that it logged.
+    pub fn complaints(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let complains = |line: &&str| line.contains("ERROR") || line.contains("panicked at");
+        log.lines().filter(complains).map(str::to_owned).collect()
+    }
+
+    fn log_tail(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

@@ -43,7 +43,10 @@ fn small(number: u32, field: &'static str) -> Result<u16, ConvertError> {
 
 impl From<u128> for v1::Uint128 {
     fn from(number: u128) -> Self {
-        Self { high: high(number), low: low(number) }
+        Self {
+            high: high(number),
+            low: low(number),
+        }
     }
 }
 
@@ -246,7 +249,10 @@ pub fn result_from_wire(wire: &v1::TransferResult) -> Result<TransferReply, Conv
 /// The answer to an account, for the wire.
 #[must_use]
 pub fn account_result_to_wire(reply: &AccountReply) -> v1::AccountResult {
-    v1::AccountResult { result: i32::from(reply.result.code()), timestamp: reply.timestamp.0 }
+    v1::AccountResult {
+        result: i32::from(reply.result.code()),
+        timestamp: reply.timestamp.0,
+    }
 }
 
 /// The answer to an account, from the wire.
@@ -255,7 +261,10 @@ pub fn account_result_to_wire(reply: &AccountReply) -> v1::AccountResult {
 /// As [`result_from_wire`].
 pub fn account_result_from_wire(wire: &v1::AccountResult) -> Result<AccountReply, ConvertError> {
     let result = result_code(wire.result).and_then(CreateAccountResult::from_code);
-    Ok(AccountReply { result: result.ok_or(UNKNOWN_RESULT)?, timestamp: TimestampNs(wire.timestamp) })
+    Ok(AccountReply {
+        result: result.ok_or(UNKNOWN_RESULT)?,
+        timestamp: TimestampNs(wire.timestamp),
+    })
 }
 
 /// A description for the wire.
@@ -275,7 +284,12 @@ pub fn description_to_wire(description: &LedgerDescription) -> v1::LedgerDescrip
 /// [`ConvertError`] when the scale is beyond 8 bits.
 pub fn description_from_wire(wire: v1::LedgerDescription) -> Result<LedgerDescription, ConvertError> {
     let scale = u8::try_from(wire.scale).map_err(|_| error("scale", "must be at most 255"))?;
-    Ok(LedgerDescription { ledger: LedgerId(wire.ledger), name: wire.name, currency: wire.currency, scale })
+    Ok(LedgerDescription {
+        ledger: LedgerId(wire.ledger),
+        name: wire.name,
+        currency: wire.currency,
+        scale,
+    })
 }
 
 #[cfg(test)]
@@ -313,7 +327,10 @@ mod tests {
     #[test]
     fn transfers_survive_the_wire_with_reserved_flags_and_wide_numbers() {
         assert_eq!(transfer_from_wire(&transfer_to_wire(&transfer())), Ok(transfer()));
-        assert_eq!(transfer_from_wire(&v1::Transfer::default()), Ok(Transfer::default()));
+        assert_eq!(
+            transfer_from_wire(&v1::Transfer::default()),
+            Ok(Transfer::default())
+        );
     }
 
     #[test]
@@ -344,8 +361,14 @@ mod tests {
             assert_eq!(result_from_wire(&result_to_wire(&reply)), Ok(reply));
         }
         for &result in CreateAccountResult::ALL {
-            let reply = AccountReply { result, timestamp: TimestampNs(7) };
-            assert_eq!(account_result_from_wire(&account_result_to_wire(&reply)), Ok(reply));
+            let reply = AccountReply {
+                result,
+                timestamp: TimestampNs(7),
+            };
+            assert_eq!(
+                account_result_from_wire(&account_result_to_wire(&reply)),
+                Ok(reply)
+            );
         }
     }
 
@@ -377,11 +400,20 @@ mod tests {
 
     #[test]
     fn numbers_beyond_the_ledgers_types_are_refused_by_name() {
-        let wire = v1::Transfer { code: 65_536, ..v1::Transfer::default() };
+        let wire = v1::Transfer {
+            code: 65_536,
+            ..v1::Transfer::default()
+        };
         assert_eq!(transfer_from_wire(&wire).unwrap_err().field, "code");
-        let wire = v1::Account { flags: 1 << 20, ..v1::Account::default() };
+        let wire = v1::Account {
+            flags: 1 << 20,
+            ..v1::Account::default()
+        };
         assert_eq!(account_from_wire(&wire).unwrap_err().field, "flags");
-        let wire = v1::TransferResult { result: 70, ..v1::TransferResult::default() };
+        let wire = v1::TransferResult {
+            result: 70,
+            ..v1::TransferResult::default()
+        };
         assert_eq!(result_from_wire(&wire), Err(UNKNOWN_RESULT));
     }
 }

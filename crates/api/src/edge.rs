@@ -74,8 +74,15 @@ impl Edge {
         body: RequestBody,
         deadline: Instant,
     ) -> Result<Pending, ApiError> {
-        let request = Request { actor: caller.actor, body, deadline: Some(deadline) };
-        Ok(Pending { receiver: self.node.submit(request)?, deadline })
+        let request = Request {
+            actor: caller.actor,
+            body,
+            deadline: Some(deadline),
+        };
+        Ok(Pending {
+            receiver: self.node.submit(request)?,
+            deadline,
+        })
     }
 
     async fn call(&self, caller: Caller, body: RequestBody, deadline: Instant) -> Result<Reply, ApiError> {
@@ -88,7 +95,10 @@ impl Edge {
         events: Events<ledger::Account>,
         deadline: Instant,
     ) -> Result<Vec<AccountReply>, ApiError> {
-        match self.call(caller, RequestBody::CreateAccounts(events), deadline).await? {
+        match self
+            .call(caller, RequestBody::CreateAccounts(events), deadline)
+            .await?
+        {
             Reply::Accounts(replies) => Ok(replies),
             other => Err(mismatch(&other)),
         }
@@ -100,7 +110,10 @@ impl Edge {
         events: Events<Transfer>,
         deadline: Instant,
     ) -> Result<Vec<TransferReply>, ApiError> {
-        match self.call(caller, RequestBody::CreateTransfers(events), deadline).await? {
+        match self
+            .call(caller, RequestBody::CreateTransfers(events), deadline)
+            .await?
+        {
             Reply::Transfers(replies) => Ok(replies),
             other => Err(mismatch(&other)),
         }
@@ -112,7 +125,10 @@ impl Edge {
         description: LedgerDescription,
         deadline: Instant,
     ) -> Result<DescribeLedgerResult, ApiError> {
-        match self.call(caller, RequestBody::DescribeLedger(description), deadline).await? {
+        match self
+            .call(caller, RequestBody::DescribeLedger(description), deadline)
+            .await?
+        {
             Reply::Described(result) => Ok(result),
             other => Err(mismatch(&other)),
         }
@@ -136,14 +152,21 @@ impl Edge {
         if results.len() != transfers.len() {
             return Err(ApiError::Fault);
         }
-        Ok(TransactionReply { outcome: ledger::committed(&results), transfers, replies })
+        Ok(TransactionReply {
+            outcome: ledger::committed(&results),
+            transfers,
+            replies,
+        })
     }
 
     /// Events with their metadata sealed; `metadata` is by rising index and in the form in which it is kept.
     pub(crate) fn events<E>(&self, events: Vec<E>, metadata: Vec<(u32, String)>) -> Events<E> {
         let metadata = metadata
             .into_iter()
-            .map(|(index, json)| EventMetadata { index, sealed: self.node.seal_metadata(json.as_bytes()) })
+            .map(|(index, json)| EventMetadata {
+                index,
+                sealed: self.node.seal_metadata(json.as_bytes()),
+            })
             .collect();
         Events { events, metadata }
     }

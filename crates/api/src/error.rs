@@ -123,12 +123,21 @@ const fn kind(
     status: StatusCode,
     grpc: Code,
 ) -> Kind {
-    Kind { code, slug, title, status, grpc }
+    Kind {
+        code,
+        slug,
+        title,
+        status,
+        grpc,
+    }
 }
 
 impl ApiError {
     pub(crate) fn field(place: Place, detail: impl Into<String>) -> Self {
-        Self::Invalid { place, detail: detail.into() }
+        Self::Invalid {
+            place,
+            detail: detail.into(),
+        }
     }
 
     pub(crate) fn parameter(name: &str, detail: impl Into<String>) -> Self {
@@ -244,7 +253,11 @@ impl ApiError {
             line: None,
             column: None,
             retry_after_ms: self.retry_after_ms(),
-            outcome: if *self == Self::Unknown { "unknown" } else { "nothing_done" },
+            outcome: if *self == Self::Unknown {
+                "unknown"
+            } else {
+                "nothing_done"
+            },
         };
         match self {
             Self::Invalid { place, .. } => match place {
@@ -268,7 +281,10 @@ impl IntoResponse for ApiError {
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(delay) = self.retry_after() {
             // Whole seconds, rounded up: HTTP knows no finer delay; the body does.
             let seconds = delay.as_millis().div_ceil(1_000).max(1);
@@ -323,7 +339,9 @@ impl From<ReadError> for ApiError {
             ReadError::Filter(error) => Self::from(error),
             ReadError::Ids => Self::field(Place::Pointer("/ids".to_owned()), error.to_string()),
             ReadError::NoAccount(_) => Self::NoAccount,
-            ReadError::Unavailable => Self::Unavailable { retry_after: READ_RETRY },
+            ReadError::Unavailable => Self::Unavailable {
+                retry_after: READ_RETRY,
+            },
             ReadError::Fault => Self::Fault,
         }
     }
@@ -341,8 +359,10 @@ impl From<FilterError> for ApiError {
 }
 
 /// For tower and axum, which pass names in lower case.
-pub(crate) const NO_SNIFF: (HeaderName, HeaderValue) =
-    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+pub(crate) const NO_SNIFF: (HeaderName, HeaderValue) = (
+    header::X_CONTENT_TYPE_OPTIONS,
+    HeaderValue::from_static("nosniff"),
+);
 
 #[cfg(test)]
 mod tests {
@@ -352,7 +372,11 @@ mod tests {
         let retry_after = Duration::from_millis(1_500);
         vec![
             ApiError::field(Place::Pointer("/transfers/3/amount".into()), "must be a number"),
-            ApiError::Syntax { line: 2, column: 7, detail: "expected value".into() },
+            ApiError::Syntax {
+                line: 2,
+                column: 7,
+                detail: "expected value".into(),
+            },
             ApiError::MediaType,
             ApiError::TooLarge { limit_bytes: 9 },
             ApiError::NoSuchPath,
@@ -372,7 +396,15 @@ mod tests {
     fn every_error_keeps_its_code_and_statuses() {
         let seen: Vec<String> = every_error()
             .iter()
-            .map(|e| format!("{} {} {:?} {}", e.code(), e.status().as_u16(), e.grpc_code(), e.problem().kind))
+            .map(|e| {
+                format!(
+                    "{} {} {:?} {}",
+                    e.code(),
+                    e.status().as_u16(),
+                    e.grpc_code(),
+                    e.problem().kind
+                )
+            })
             .collect();
         let golden = [
             "API-0001 400 InvalidArgument urn:shanraq:problem:invalid-request",
@@ -400,15 +432,27 @@ mod tests {
             assert_eq!(error.problem().outcome == "unknown", unknown, "{error}");
             assert_eq!(error.failure().outcome_unknown, unknown, "{error}");
             let status = Status::from(error.clone());
-            assert_eq!(status.metadata().get(OUTCOME).unwrap() == "unknown", unknown, "{error}");
+            assert_eq!(
+                status.metadata().get(OUTCOME).unwrap() == "unknown",
+                unknown,
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn a_delay_is_given_in_header_body_and_trailer() {
-        let error = ApiError::Overloaded { retry_after: Duration::from_millis(1_500) };
+        let error = ApiError::Overloaded {
+            retry_after: Duration::from_millis(1_500),
+        };
         assert_eq!(error.failure().retry_after_ms, 1_500);
-        assert_eq!(Status::from(error.clone()).metadata().get(RETRY_AFTER_MS).unwrap(), "1500");
+        assert_eq!(
+            Status::from(error.clone())
+                .metadata()
+                .get(RETRY_AFTER_MS)
+                .unwrap(),
+            "1500"
+        );
         assert_eq!(error.problem().retry_after_ms, Some(1_500));
         assert_eq!(error.into_response().headers()[header::RETRY_AFTER], "2");
     }

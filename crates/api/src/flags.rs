@@ -5,8 +5,14 @@ use ledger::{AccountFlags, TransferFlags};
 /// Names of account flags, in the order of their bits.
 pub const ACCOUNT_FLAGS: [(&str, AccountFlags); 6] = [
     ("linked", AccountFlags::LINKED),
-    ("debits_must_not_exceed_credits", AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS),
-    ("credits_must_not_exceed_debits", AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS),
+    (
+        "debits_must_not_exceed_credits",
+        AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS,
+    ),
+    (
+        "credits_must_not_exceed_debits",
+        AccountFlags::CREDITS_MUST_NOT_EXCEED_DEBITS,
+    ),
     ("history", AccountFlags::HISTORY),
     ("imported", AccountFlags::IMPORTED),
     ("closed", AccountFlags::CLOSED),
@@ -40,7 +46,9 @@ pub(crate) fn names_of(
     bits: u16,
     names: impl Iterator<Item = (&'static str, u16)> + Clone,
 ) -> impl Iterator<Item = &'static str> + Clone {
-    names.filter(move |(_, flag)| bits & flag != 0).map(|(name, _)| name)
+    names
+        .filter(move |(_, flag)| bits & flag != 0)
+        .map(|(name, _)| name)
 }
 
 #[cfg(test)]
@@ -49,15 +57,19 @@ mod tests {
 
     #[test]
     fn every_flag_of_the_rules_has_exactly_one_name() {
-        let all = ACCOUNT_FLAGS.iter().fold(AccountFlags::empty(), |sum, (_, flag)| {
-            assert!(!sum.intersects(*flag));
-            sum | *flag
-        });
+        let all = ACCOUNT_FLAGS
+            .iter()
+            .fold(AccountFlags::empty(), |sum, (_, flag)| {
+                assert!(!sum.intersects(*flag));
+                sum | *flag
+            });
         assert_eq!(all, AccountFlags::all());
-        let all = TRANSFER_FLAGS.iter().fold(TransferFlags::empty(), |sum, (_, flag)| {
-            assert!(!sum.intersects(*flag));
-            sum | *flag
-        });
+        let all = TRANSFER_FLAGS
+            .iter()
+            .fold(TransferFlags::empty(), |sum, (_, flag)| {
+                assert!(!sum.intersects(*flag));
+                sum | *flag
+            });
         assert_eq!(all, TransferFlags::all());
     }
 }

@@ -43,8 +43,14 @@ mod tests {
 
     #[test]
     fn derived_ids_follow_the_published_vectors() {
-        assert_eq!(derive_id(ActorId(0), b"payment-2024-001", 0), 0x6bd0_3eae_5804_f8fa_169d_7bec_db43_1751);
-        assert_eq!(derive_id(ActorId(7), b"payment-2024-001", 1), 0xdd47_7d52_f60a_bd77_9dc5_3e07_3685_04f9);
+        assert_eq!(
+            derive_id(ActorId(0), b"payment-2024-001", 0),
+            0x6bd0_3eae_5804_f8fa_169d_7bec_db43_1751
+        );
+        assert_eq!(
+            derive_id(ActorId(7), b"payment-2024-001", 1),
+            0xdd47_7d52_f60a_bd77_9dc5_3e07_3685_04f9
+        );
         assert_eq!(derive_leg_id(1, 0), 0x3173_6a8b_5d33_6a7a_1d67_2baf_93ee_3461);
     }
 

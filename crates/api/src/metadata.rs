@@ -75,6 +75,9 @@ mod tests {
         assert_eq!(compact(&longer), Err("must be at most 4096 bytes of JSON"));
         let nested = |n: usize| format!("{{\"a\":{}{}}}", "[".repeat(n), "]".repeat(n));
         assert!(compact(&nested(METADATA_DEPTH_MAX - 1)).is_ok());
-        assert_eq!(compact(&nested(METADATA_DEPTH_MAX)), Err("must be nested at most 32 deep"));
+        assert_eq!(
+            compact(&nested(METADATA_DEPTH_MAX)),
+            Err("must be nested at most 32 deep")
+        );
     }
 }

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 /// Upper bounds of the latency buckets, in microseconds.
 const BUCKETS_US: [u64; 14] = [
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000,
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    5_000_000,
 ];
 
 /// HTTP statuses that are counted one by one; others count as `other`.
-const STATUSES: [&str; 14] =
-    ["200", "400", "404", "405", "413", "415", "422", "429", "500", "503", "504", "401", "403", "other"];
+const STATUSES: [&str; 14] = [
+    "200", "400", "404", "405", "413", "415", "422", "429", "500", "503", "504", "401", "403", "other",
+];
 
 /// gRPC codes by number.
 const GRPC_CODES: [&str; 17] = [
@@ -127,7 +129,10 @@ impl Metrics {
         for (digit, power) in digits.iter_mut().zip([100, 10, 1]) {
             *digit = b'0' + u8::try_from(status / power % 10).unwrap_or(0);
         }
-        let code = STATUSES.iter().position(|s| s.as_bytes() == digits).unwrap_or(STATUSES.len() - 1);
+        let code = STATUSES
+            .iter()
+            .position(|s| s.as_bytes() == digits)
+            .unwrap_or(STATUSES.len() - 1);
         self.rest[operation].observe(code, took);
     }
 
@@ -138,14 +143,24 @@ impl Metrics {
 
     /// Adds them to a text in Prometheus' format. Series that never counted stay out.
     pub(crate) fn write(&self, out: &mut String) {
-        head(out, "shanraq_api_requests_total", "counter", "Requests by protocol, operation and status.");
+        head(
+            out,
+            "shanraq_api_requests_total",
+            "counter",
+            "Requests by protocol, operation and status.",
+        );
         for (name, series) in REST.iter().zip(&self.rest) {
             write_codes(out, "rest", name, &series.by_code, &STATUSES);
         }
         for (name, series) in GRPC.iter().zip(&self.grpc) {
             write_codes(out, "grpc", name, &series.by_code, &GRPC_CODES);
         }
-        head(out, "shanraq_api_request_seconds", "histogram", "Time from request to answer, the journal included.");
+        head(
+            out,
+            "shanraq_api_request_seconds",
+            "histogram",
+            "Time from request to answer, the journal included.",
+        );
         for (name, series) in REST.iter().zip(&self.rest) {
             write_buckets(out, "rest", name, &series.buckets, &series.sum_us);
         }
@@ -153,7 +168,11 @@ impl Metrics {
             write_buckets(out, "grpc", name, &series.buckets, &series.sum_us);
         }
         head(out, "shanraq_api_connections", "gauge", "Connections open now.");
-        let _ = writeln!(out, "shanraq_api_connections {}", self.connections.load(Ordering::Relaxed));
+        let _ = writeln!(
+            out,
+            "shanraq_api_connections {}",
+            self.connections.load(Ordering::Relaxed)
+        );
     }
 }
 
@@ -173,8 +192,17 @@ fn write_codes(out: &mut String, protocol: &str, operation: &str, counts: &[Atom
     }
 }
 
-fn write_buckets(out: &mut String, protocol: &str, operation: &str, buckets: &[AtomicU64], sum_us: &AtomicU64) {
-    let counts: Vec<u64> = buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
+fn write_buckets(
+    out: &mut String,
+    protocol: &str,
+    operation: &str,
+    buckets: &[AtomicU64],
+    sum_us: &AtomicU64,
+) {
+    let counts: Vec<u64> = buckets
+        .iter()
+        .map(|bucket| bucket.load(Ordering::Relaxed))
+        .collect();
     let total: u64 = counts.iter().sum();
     if total == 0 {
         return;
@@ -190,7 +218,10 @@ fn write_buckets(out: &mut String, protocol: &str, operation: &str, buckets: &[A
             bound % 1_000_000
         );
     }
-    let _ = writeln!(out, "shanraq_api_request_seconds_bucket{{{labels},le=\"+Inf\"}} {total}");
+    let _ = writeln!(
+        out,
+        "shanraq_api_request_seconds_bucket{{{labels},le=\"+Inf\"}} {total}"
+    );
     let sum = sum_us.load(Ordering::Relaxed);
     let _ = writeln!(
         out,
@@ -218,12 +249,20 @@ mod tests {
         let has = |line: &str| assert!(text.lines().any(|l| l == line), "{line} is not in:\n{text}");
         let labels = "protocol=\"rest\",operation=\"POST /v1/transfers\"";
         has(&format!("shanraq_api_requests_total{{{labels},code=\"200\"}} 2"));
-        has(&format!("shanraq_api_requests_total{{{labels},code=\"other\"}} 1"));
+        has(&format!(
+            "shanraq_api_requests_total{{{labels},code=\"other\"}} 1"
+        ));
         has("shanraq_api_requests_total{protocol=\"rest\",operation=\"other\",code=\"404\"} 1");
         has("shanraq_api_requests_total{protocol=\"grpc\",operation=\"Submit\",code=\"ok\"} 1");
-        has(&format!("shanraq_api_request_seconds_bucket{{{labels},le=\"0.000100\"}} 1"));
-        has(&format!("shanraq_api_request_seconds_bucket{{{labels},le=\"0.000500\"}} 2"));
-        has(&format!("shanraq_api_request_seconds_bucket{{{labels},le=\"+Inf\"}} 3"));
+        has(&format!(
+            "shanraq_api_request_seconds_bucket{{{labels},le=\"0.000100\"}} 1"
+        ));
+        has(&format!(
+            "shanraq_api_request_seconds_bucket{{{labels},le=\"0.000500\"}} 2"
+        ));
+        has(&format!(
+            "shanraq_api_request_seconds_bucket{{{labels},le=\"+Inf\"}} 3"
+        ));
         has(&format!("shanraq_api_request_seconds_sum{{{labels}}} 9.000390"));
     }
 }

@@ -75,7 +75,12 @@ pub async fn serve(
     let (stop, stopping) = watch::channel(false);
     let metrics = Arc::new(Metrics::new());
     let config = Arc::new(config);
-    let edge = Edge { node, config: config.clone(), metrics: metrics.clone(), stopping };
+    let edge = Edge {
+        node,
+        config: config.clone(),
+        metrics: metrics.clone(),
+        stopping,
+    };
     let router = rest::router(edge.clone())
         .route_service("/shanraq.v1.Ledger/{method}", grpc::service(edge.clone()))
         .layer(from_fn_with_state(edge, around));
@@ -95,7 +100,9 @@ pub async fn serve(
             () = &mut shutdown => break Ok(()),
         };
         let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = builder
+            .serve_connection(TokioIo::new(stream), service)
+            .into_owned();
         let connection = graceful.watch(connection);
         let metrics = metrics.clone();
         tokio::spawn(async move {
@@ -109,7 +116,10 @@ pub async fn serve(
     };
     drop(listener);
     stop.send_replace(true);
-    if tokio::time::timeout(config.drain_timeout, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(config.drain_timeout, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::warn!("requests were still under way when the time to drain was over");
     }
     served
@@ -117,7 +127,10 @@ pub async fn serve(
 
 fn protocol() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -168,7 +181,8 @@ async fn around(
     let mut response = next.run(request).await;
     let path = matched.as_ref().map_or("", MatchedPath::as_str);
     if !path.starts_with("/shanraq.v1.") {
-        edge.metrics.rest(method.as_str(), path, response.status().as_u16(), begun.elapsed());
+        edge.metrics
+            .rest(method.as_str(), path, response.status().as_u16(), begun.elapsed());
     }
     let headers = response.headers_mut();
     headers.insert(NO_SNIFF.0, NO_SNIFF.1);

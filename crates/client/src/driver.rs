@@ -3,11 +3,11 @@
 //! Requests leave in the order of the calls. A request that is refused for the moment, or whose connection breaks, is
 //! repeated, so later ones may be applied before it: who needs an order waits for the answer or sends a chain.
 
-use crate::work::{Batch, Body, Waiters, Work};
+use crate::work::{Batch, Body, Sharer, Waiters, Work};
 use crate::{Error, Options, repeat};
 use api::convert;
-use api::wire::v1::{self, submit_reply};
 use api::wire::v1::ledger_client::LedgerClient;
+use api::wire::v1::{self, submit_reply};
 use futures::future::BoxFuture;
 use ledger::{CreateTransferResult, EVENTS_PER_REQUEST_MAX};
 use std::collections::VecDeque;
@@ -179,7 +179,9 @@ impl Driver {
         if self.sent.len() >= self.options.requests.max(1) {
             return false;
         }
-        let Some(mut batch) = self.next_batch() else { return false };
+        let Some(mut batch) = self.next_batch() else {
+            return false;
+        };
         batch.forget_expired();
         if batch.events() == 0 || matches!(batch.waiters, Waiters::Nobody) {
             return true;
@@ -265,7 +267,9 @@ impl Driver {
         match reply.body {
             Some(submit_reply::Body::Failure(failure)) => self.failed(batch, &failure),
             Some(body) => self.settle(batch, body),
-            None => batch.waiters.fail(&Error::Protocol("the server's answer is empty".to_owned())),
+            None => batch
+                .waiters
+                .fail(&Error::Protocol("the server's answer is empty".to_owned())),
         }
     }
 
@@ -286,13 +290,20 @@ impl Driver {
 
     /// Behind those that were sent before it, in front of all others.
     fn repeat_later(&mut self, batch: Batch) {
-        let place = self.again.partition_point(|other| other.sequence < batch.sequence);
+        let place = self
+            .again
+            .partition_point(|other| other.sequence < batch.sequence);
         self.again.insert(place, batch);
         self.expire(Instant::now());
     }
 
     fn settle(&self, batch: Batch, body: submit_reply::Body) {
-        let Batch { body: asked, waiters, doubtful, .. } = batch;
+        let Batch {
+            body: asked,
+            waiters,
+            doubtful,
+            ..
+        } = batch;
         match (waiters, body, asked) {
             (Waiters::Shared(waiters), submit_reply::Body::Transfers(reply), _) => share_out(waiters, &reply),
             (Waiters::Transfers(waiter), submit_reply::Body::Transfers(reply), Body::Transfers(asked, _)) => {
@@ -320,12 +331,16 @@ impl Driver {
                 }
             }
             (Waiters::Described(waiter), submit_reply::Body::Ledger(reply), _) => {
-                let result = u16::try_from(reply.result).ok().and_then(ledger::DescribeLedgerResult::from_code);
+                let result = u16::try_from(reply.result)
+                    .ok()
+                    .and_then(ledger::DescribeLedgerResult::from_code);
                 let _ = waiter.send(result.ok_or_else(|| Error::Protocol("unknown result".to_owned())));
             }
             (Waiters::Nobody, _, _) => {}
             (waiters, _, _) => {
-                waiters.fail(&Error::Protocol("the answer is of another kind than the request".to_owned()));
+                waiters.fail(&Error::Protocol(
+                    "the answer is of another kind than the request".to_owned(),
+                ));
             }
         }
     }
@@ -346,15 +361,18 @@ impl Driver {
                 earlier(deadline);
             }
         }
-        self.again.retain_mut(|batch| match batch.expire(now, false, &self.trouble) {
-            Some(deadline) => {
-                earlier(deadline);
-                true
-            }
-            None => false,
-        });
+        self.again
+            .retain_mut(|batch| match batch.expire(now, false, &self.trouble) {
+                Some(deadline) => {
+                    earlier(deadline);
+                    true
+                }
+                None => false,
+            });
         for _ in 0..self.waiting.len() {
-            let Some(work) = self.waiting.pop_front() else { break };
+            let Some(work) = self.waiting.pop_front() else {
+                break;
+            };
             if work.deadline() <= now {
                 work.refuse(&Error::NotDone(self.trouble.clone()));
             } else {
@@ -367,10 +385,7 @@ impl Driver {
 }
 
 /// Gives each caller its own result.
-fn share_out(
-    waiters: Vec<Option<(Instant, tokio::sync::oneshot::Sender<Result<ledger::TransferReply, Error>>)>>,
-    reply: &v1::CreateTransfersReply,
-) {
+fn share_out(waiters: Vec<Sharer>, reply: &v1::CreateTransfersReply) {
     if waiters.len() != reply.results.len() {
         Waiters::Shared(waiters).fail(&Error::Protocol(MISCOUNT.to_owned()));
         return;
@@ -379,7 +394,9 @@ fn share_out(
         if let Some((_, waiter)) = waiter {
             let reply = convert::result_from_wire(result).map_err(|error| Error::Protocol(error.to_string()));
             debug_assert!(
-                !reply.as_ref().is_ok_and(|reply| reply.result == CreateTransferResult::LinkedEventFailed),
+                !reply
+                    .as_ref()
+                    .is_ok_and(|reply| reply.result == CreateTransferResult::LinkedEventFailed),
                 "chains never share a request"
             );
             let _ = waiter.send(reply);
@@ -397,5 +414,8 @@ fn read_all<W, T>(
     if results.len() != expected {
         return Err(Error::Protocol(MISCOUNT.to_owned()));
     }
-    results.iter().map(|result| read(result).map_err(|error| Error::Protocol(error.to_string()))).collect()
+    results
+        .iter()
+        .map(|result| read(result).map_err(|error| Error::Protocol(error.to_string())))
+        .collect()
 }

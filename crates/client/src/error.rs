@@ -38,7 +38,15 @@ mod tests {
             Error::Protocol(text()),
             Error::NotFound(text()),
         ];
-        let codes: Vec<String> = all.iter().map(|error| error.to_string()[..8].to_owned()).collect();
-        assert_eq!(codes, ["CLI-0001", "CLI-0002", "CLI-0003", "CLI-0004", "CLI-0005", "CLI-0006"]);
+        let codes: Vec<String> = all
+            .iter()
+            .map(|error| error.to_string()[..8].to_owned())
+            .collect();
+        assert_eq!(
+            codes,
+            [
+                "CLI-0001", "CLI-0002", "CLI-0003", "CLI-0004", "CLI-0005", "CLI-0006"
+            ]
+        );
     }
 }

@@ -80,7 +80,9 @@ impl Client {
     pub async fn feed(&self, from: Height) -> Result<Feed, Error> {
         let request = v1::FeedRequest { from_height: from.0 };
         match self.grpc.clone().feed(request).await {
-            Ok(response) => Ok(Feed { stream: response.into_inner() }),
+            Ok(response) => Ok(Feed {
+                stream: response.into_inner(),
+            }),
             Err(status) => Err(Error::NotDone(status.to_string())),
         }
     }
@@ -120,9 +122,12 @@ fn entry(entry: v1::FeedEntry) -> Result<Entry, Error> {
             convert::transfer_from_wire,
             CreateTransferResult::from_code,
         )?),
-        feed_entry::Body::Expiries(body) => {
-            Change::Expired(body.pending_ids.into_iter().map(|id| TransferId(id.into())).collect())
-        }
+        feed_entry::Body::Expiries(body) => Change::Expired(
+            body.pending_ids
+                .into_iter()
+                .map(|id| TransferId(id.into()))
+                .collect(),
+        ),
         feed_entry::Body::Described(body) => {
             let description = body.description.ok_or_else(|| unreadable("description"))?;
             let description =
@@ -139,7 +144,10 @@ fn entry(entry: v1::FeedEntry) -> Result<Entry, Error> {
 }
 
 fn code<R>(code: i32, known: impl Fn(u16) -> Option<R>) -> Result<R, Error> {
-    u16::try_from(code).ok().and_then(known).ok_or_else(|| unreadable("result"))
+    u16::try_from(code)
+        .ok()
+        .and_then(known)
+        .ok_or_else(|| unreadable("result"))
 }
 
 fn pairs<W, E, R>(

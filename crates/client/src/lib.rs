@@ -43,7 +43,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(10), shared_requests: 2, requests: 64 }
+        Self {
+            timeout: Duration::from_secs(10),
+            shared_requests: 2,
+            requests: 64,
+        }
     }
 }
 
@@ -75,7 +79,10 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Endpoint`].
-    #[allow(clippy::unused_async, reason = "says that a runtime is needed, and leaves room for name look-ups")]
+    #[allow(
+        clippy::unused_async,
+        reason = "says that a runtime is needed, and leaves room for name look-ups"
+    )]
     pub async fn connect_with(endpoint: &str, options: Options) -> Result<Self, Error> {
         let channel = Endpoint::from_shared(endpoint.to_owned())
             .map_err(|error| Error::Endpoint(error.to_string()))?
@@ -90,13 +97,20 @@ impl Client {
         let grpc = LedgerClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
         let (work, queue) = mpsc::unbounded_channel();
         tokio::spawn(driver::run(grpc.clone(), queue, options.clone()));
-        Ok(Self { work, grpc, timeout: options.timeout })
+        Ok(Self {
+            work,
+            grpc,
+            timeout: options.timeout,
+        })
     }
 
     /// The same connection with another timeout.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { timeout, ..self.clone() }
+        Self {
+            timeout,
+            ..self.clone()
+        }
     }
 
     fn deadline(&self) -> Instant {
@@ -111,7 +125,11 @@ impl Client {
         let (reply, answer) = oneshot::channel();
         let deadline = self.deadline();
         self.work
-            .send(Work::Whole { body, waiters: waiters(reply), deadline })
+            .send(Work::Whole {
+                body,
+                waiters: waiters(reply),
+                deadline,
+            })
             .map_err(|_| Error::NotDone(GONE.to_owned()))?;
         answer.await.unwrap_or(Err(Error::Unknown))
     }
@@ -134,7 +152,8 @@ impl Client {
         metadata: Vec<(usize, String)>,
     ) -> Result<Vec<AccountReply>, Error> {
         work::check(accounts.len(), &metadata)?;
-        self.whole(Body::Accounts(accounts, metadata), Waiters::Accounts).await
+        self.whole(Body::Accounts(accounts, metadata), Waiters::Accounts)
+            .await
     }
 
     /// Creates transfers as one request, in order; at most 8,190. Never merged with others.
@@ -155,7 +174,8 @@ impl Client {
         metadata: Vec<(usize, String)>,
     ) -> Result<Vec<TransferReply>, Error> {
         work::check(transfers.len(), &metadata)?;
-        self.whole(Body::Transfers(transfers, metadata), Waiters::Transfers).await
+        self.whole(Body::Transfers(transfers, metadata), Waiters::Transfers)
+            .await
     }
 
     /// Creates one transfer. Concurrent calls share requests, unless they are linked or imported.
@@ -166,7 +186,11 @@ impl Client {
         let (reply, answer) = oneshot::channel();
         let deadline = self.deadline();
         self.work
-            .send(Work::One { transfer, deadline, reply })
+            .send(Work::One {
+                transfer,
+                deadline,
+                reply,
+            })
             .map_err(|_| Error::NotDone(GONE.to_owned()))?;
         answer.await.unwrap_or(Err(Error::Unknown))
     }

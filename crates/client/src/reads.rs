@@ -147,7 +147,9 @@ pub(crate) fn account_record(wire: v1::Account) -> Result<AccountRecord, Error> 
 }
 
 pub(crate) fn transfer_record(wire: v1::StoredTransfer) -> Result<TransferRecord, Error> {
-    let transfer = wire.transfer.ok_or_else(|| Error::Protocol("transfer: is missing".to_owned()))?;
+    let transfer = wire
+        .transfer
+        .ok_or_else(|| Error::Protocol("transfer: is missing".to_owned()))?;
     Ok(TransferRecord {
         transfer: convert::transfer_from_wire(&transfer).map_err(protocol)?,
         expired: wire.expired,
@@ -158,18 +160,36 @@ pub(crate) fn transfer_record(wire: v1::StoredTransfer) -> Result<TransferRecord
 }
 
 fn account_page(page: v1::AccountPage) -> Result<Page<AccountRecord>, Error> {
-    let items = page.accounts.into_iter().map(account_record).collect::<Result<_, _>>()?;
-    Ok(Page { items, next_page: json(page.next_page) })
+    let items = page
+        .accounts
+        .into_iter()
+        .map(account_record)
+        .collect::<Result<_, _>>()?;
+    Ok(Page {
+        items,
+        next_page: json(page.next_page),
+    })
 }
 
 fn transfer_page(page: v1::TransferPage) -> Result<Page<TransferRecord>, Error> {
-    let items = page.transfers.into_iter().map(transfer_record).collect::<Result<_, _>>()?;
-    Ok(Page { items, next_page: json(page.next_page) })
+    let items = page
+        .transfers
+        .into_iter()
+        .map(transfer_record)
+        .collect::<Result<_, _>>()?;
+    Ok(Page {
+        items,
+        next_page: json(page.next_page),
+    })
 }
 
 impl Query {
     fn message(&self) -> v1::QueryRequest {
-        let order = if self.oldest_first { v1::Order::OldestFirst } else { v1::Order::NewestFirst };
+        let order = if self.oldest_first {
+            v1::Order::OldestFirst
+        } else {
+            v1::Order::NewestFirst
+        };
         v1::QueryRequest {
             user_data_128: Some(self.user_data_128.into()),
             user_data_64: self.user_data_64,
@@ -241,9 +261,13 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn lookup_accounts(&self, ids: &[AccountId]) -> Result<Vec<AccountRecord>, Error> {
-        let message = v1::LookupRequest { ids: ids.iter().map(|id| id.0.into()).collect() };
+        let message = v1::LookupRequest {
+            ids: ids.iter().map(|id| id.0.into()).collect(),
+        };
         let page = self
-            .read(message, |mut grpc, request| async move { grpc.lookup_accounts(request).await })
+            .read(message, |mut grpc, request| async move {
+                grpc.lookup_accounts(request).await
+            })
             .await?;
         Ok(account_page(page)?.items)
     }
@@ -253,9 +277,13 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn lookup_transfers(&self, ids: &[TransferId]) -> Result<Vec<TransferRecord>, Error> {
-        let message = v1::LookupRequest { ids: ids.iter().map(|id| id.0.into()).collect() };
+        let message = v1::LookupRequest {
+            ids: ids.iter().map(|id| id.0.into()).collect(),
+        };
         let page = self
-            .read(message, |mut grpc, request| async move { grpc.lookup_transfers(request).await })
+            .read(message, |mut grpc, request| async move {
+                grpc.lookup_transfers(request).await
+            })
             .await?;
         Ok(transfer_page(page)?.items)
     }
@@ -265,7 +293,8 @@ impl Client {
     /// # Errors
     /// [`Error::Invalid`] when the query makes no sense.
     pub async fn query_accounts(&self, query: &Query) -> Result<Page<AccountRecord>, Error> {
-        let call = |mut grpc: LedgerClient<Channel>, request| async move { grpc.query_accounts(request).await };
+        let call =
+            |mut grpc: LedgerClient<Channel>, request| async move { grpc.query_accounts(request).await };
         account_page(self.read(query.message(), call).await?)
     }
 
@@ -300,7 +329,8 @@ impl Client {
     /// [`Error`].
     pub async fn trial_balance(&self, ledger: LedgerId) -> Result<TrialBalance, Error> {
         let message = v1::TrialBalanceRequest { ledger: ledger.0 };
-        let call = |mut grpc: LedgerClient<Channel>, request| async move { grpc.trial_balance(request).await };
+        let call =
+            |mut grpc: LedgerClient<Channel>, request| async move { grpc.trial_balance(request).await };
         let reply = self.read(message, call).await?;
         let line = |line: &v1::TrialBalanceLine| TrialBalanceLine {
             code: line.code,
@@ -325,6 +355,10 @@ impl Client {
     pub async fn ledgers(&self) -> Result<Vec<LedgerDescription>, Error> {
         let call = |mut grpc: LedgerClient<Channel>, request| async move { grpc.list_ledgers(request).await };
         let reply = self.read(v1::ListLedgersRequest {}, call).await?;
-        reply.ledgers.into_iter().map(|wire| convert::description_from_wire(wire).map_err(protocol)).collect()
+        reply
+            .ledgers
+            .into_iter()
+            .map(|wire| convert::description_from_wire(wire).map_err(protocol))
+            .collect()
     }
 }

@@ -4,10 +4,10 @@
 //! `exists` breaks a chain. The others are looked up: when all are there as asked, the chain is done, and every event is
 //! reported as `exists`.
 
-use crate::reads::{account_record, transfer_record};
 use crate::Error;
-use api::wire::v1::ledger_client::LedgerClient;
+use crate::reads::{account_record, transfer_record};
 use api::wire::v1;
+use api::wire::v1::ledger_client::LedgerClient;
 use ledger::{
     Account, AccountFlags, AccountReply, Balances, CreateAccountResult, CreateTransferResult, Transfer,
     TransferFlags, TransferReply,
@@ -43,11 +43,19 @@ fn chains(linked: impl Iterator<Item = bool>) -> Vec<Range<usize>> {
 }
 
 fn transfer_chains(asked: &[Transfer]) -> Vec<Range<usize>> {
-    chains(asked.iter().map(|transfer| transfer.flags.contains(TransferFlags::LINKED)))
+    chains(
+        asked
+            .iter()
+            .map(|transfer| transfer.flags.contains(TransferFlags::LINKED)),
+    )
 }
 
 fn account_chains(asked: &[Account]) -> Vec<Range<usize>> {
-    chains(asked.iter().map(|account| account.flags.contains(AccountFlags::LINKED)))
+    chains(
+        asked
+            .iter()
+            .map(|account| account.flags.contains(AccountFlags::LINKED)),
+    )
 }
 
 fn repeated(chain: &Range<usize>, replies: &[TransferReply]) -> bool {
@@ -66,12 +74,16 @@ fn repeated_accounts(chain: &Range<usize>, replies: &[AccountReply]) -> bool {
 
 /// Whether a chain answers as one that was done before.
 pub(crate) fn has_repeated_chain(asked: &[Transfer], replies: &[TransferReply]) -> bool {
-    transfer_chains(asked).iter().any(|chain| repeated(chain, replies))
+    transfer_chains(asked)
+        .iter()
+        .any(|chain| repeated(chain, replies))
 }
 
 /// The same for accounts.
 pub(crate) fn has_repeated_account_chain(asked: &[Account], replies: &[AccountReply]) -> bool {
-    account_chains(asked).iter().any(|chain| repeated_accounts(chain, replies))
+    account_chains(asked)
+        .iter()
+        .any(|chain| repeated_accounts(chain, replies))
 }
 
 /// Replies in which the events of chains that were done before say so.
@@ -80,23 +92,37 @@ pub(crate) async fn complete_chains(
     asked: &[Transfer],
     mut replies: Vec<TransferReply>,
 ) -> Result<Vec<TransferReply>, Error> {
-    let chains: Vec<_> =
-        transfer_chains(asked).into_iter().filter(|chain| repeated(chain, &replies)).collect();
-    let ids = chains.iter().flat_map(Clone::clone).map(|at| asked[at].id.0.into()).collect();
-    let found = grpc.lookup_transfers(request(ids)).await.map_err(|_| Error::Unknown)?;
+    let chains: Vec<_> = transfer_chains(asked)
+        .into_iter()
+        .filter(|chain| repeated(chain, &replies))
+        .collect();
+    let ids = chains
+        .iter()
+        .flat_map(Clone::clone)
+        .map(|at| asked[at].id.0.into())
+        .collect();
+    let found = grpc
+        .lookup_transfers(request(ids))
+        .await
+        .map_err(|_| Error::Unknown)?;
     let mut stored = HashMap::new();
     for item in found.into_inner().transfers {
         let record = transfer_record(item)?;
         stored.insert(record.transfer.id, record.transfer);
     }
-    let mut accounts: Vec<u128> =
-        stored.values().flat_map(|transfer| [transfer.debit_account_id.0, transfer.credit_account_id.0]).collect();
+    let mut accounts: Vec<u128> = stored
+        .values()
+        .flat_map(|transfer| [transfer.debit_account_id.0, transfer.credit_account_id.0])
+        .collect();
     accounts.sort_unstable();
     accounts.dedup();
     let mut balances: HashMap<u128, Balances> = HashMap::new();
     for ids in accounts.chunks(ledger::EVENTS_PER_REQUEST_MAX) {
         let ids = ids.iter().map(|id| (*id).into()).collect();
-        let found = grpc.lookup_accounts(request(ids)).await.map_err(|_| Error::Unknown)?;
+        let found = grpc
+            .lookup_accounts(request(ids))
+            .await
+            .map_err(|_| Error::Unknown)?;
         for item in found.into_inner().accounts {
             let account = account_record(item)?.account;
             balances.insert(account.id.0, account.balances);
@@ -124,10 +150,19 @@ pub(crate) async fn complete_account_chains(
     asked: &[Account],
     mut replies: Vec<AccountReply>,
 ) -> Result<Vec<AccountReply>, Error> {
-    let chains: Vec<_> =
-        account_chains(asked).into_iter().filter(|chain| repeated_accounts(chain, &replies)).collect();
-    let ids = chains.iter().flat_map(Clone::clone).map(|at| asked[at].id.0.into()).collect();
-    let found = grpc.lookup_accounts(request(ids)).await.map_err(|_| Error::Unknown)?;
+    let chains: Vec<_> = account_chains(asked)
+        .into_iter()
+        .filter(|chain| repeated_accounts(chain, &replies))
+        .collect();
+    let ids = chains
+        .iter()
+        .flat_map(Clone::clone)
+        .map(|at| asked[at].id.0.into())
+        .collect();
+    let found = grpc
+        .lookup_accounts(request(ids))
+        .await
+        .map_err(|_| Error::Unknown)?;
     let mut stored = HashMap::new();
     for item in found.into_inner().accounts {
         let account = account_record(item)?.account;
@@ -137,7 +172,10 @@ pub(crate) async fn complete_account_chains(
         let all: Option<Vec<&Account>> = chain.clone().map(|at| stored.get(&asked[at].id)).collect();
         let Some(all) = all else { continue };
         for (reply, account) in replies[chain].iter_mut().zip(all) {
-            *reply = AccountReply { result: CreateAccountResult::Exists, timestamp: account.timestamp };
+            *reply = AccountReply {
+                result: CreateAccountResult::Exists,
+                timestamp: account.timestamp,
+            };
         }
     }
     Ok(replies)
@@ -163,7 +201,10 @@ mod tests {
 
     #[test]
     fn only_a_chain_that_begins_with_exists_was_done_before() {
-        let linked = Transfer { flags: TransferFlags::LINKED, ..Transfer::default() };
+        let linked = Transfer {
+            flags: TransferFlags::LINKED,
+            ..Transfer::default()
+        };
         let asked = [linked, Transfer::default()];
         let reply = |result| TransferReply {
             result,
@@ -172,9 +213,21 @@ mod tests {
             credit: Balances::default(),
         };
         use CreateTransferResult::{ExceedsCredits, Exists, IdAlreadyFailed, LinkedEventFailed};
-        assert!(has_repeated_chain(&asked, &[reply(Exists), reply(LinkedEventFailed)]));
-        assert!(!has_repeated_chain(&asked, &[reply(LinkedEventFailed), reply(ExceedsCredits)]));
-        assert!(!has_repeated_chain(&asked, &[reply(LinkedEventFailed), reply(IdAlreadyFailed)]));
-        assert!(!has_repeated_chain(&asked, &[reply(LinkedEventFailed), reply(Exists)]));
+        assert!(has_repeated_chain(
+            &asked,
+            &[reply(Exists), reply(LinkedEventFailed)]
+        ));
+        assert!(!has_repeated_chain(
+            &asked,
+            &[reply(LinkedEventFailed), reply(ExceedsCredits)]
+        ));
+        assert!(!has_repeated_chain(
+            &asked,
+            &[reply(LinkedEventFailed), reply(IdAlreadyFailed)]
+        ));
+        assert!(!has_repeated_chain(
+            &asked,
+            &[reply(LinkedEventFailed), reply(Exists)]
+        ));
     }
 }

@@ -13,13 +13,23 @@ use tokio::sync::oneshot;
 /// Metadata of the events that have some, by rising index.
 pub(crate) type Metadata = Vec<(usize, String)>;
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
+/// One who shares a request; `None` when its deadline passed.
+pub(crate) type Sharer = Option<(Instant, Reply<TransferReply>)>;
 
 /// What a call hands to the driver.
 pub(crate) enum Work {
     /// One transfer, which may share a request with others.
-    One { transfer: Transfer, deadline: Instant, reply: Reply<TransferReply> },
+    One {
+        transfer: Transfer,
+        deadline: Instant,
+        reply: Reply<TransferReply>,
+    },
     /// A request by itself.
-    Whole { body: Body, waiters: Waiters, deadline: Instant },
+    Whole {
+        body: Body,
+        waiters: Waiters,
+        deadline: Instant,
+    },
 }
 
 /// The content of a request.
@@ -35,8 +45,8 @@ pub(crate) enum Waiters {
     Accounts(Reply<Vec<AccountReply>>),
     Transfers(Reply<Vec<TransferReply>>),
     Described(Reply<DescribeLedgerResult>),
-    /// One for each transfer; `None` when its deadline passed.
-    Shared(Vec<Option<(Instant, Reply<TransferReply>)>>),
+    /// One for each transfer.
+    Shared(Vec<Sharer>),
     /// Nobody any more.
     Nobody,
 }
@@ -60,7 +70,9 @@ pub(crate) fn check(events: usize, metadata: &Metadata) -> Result<(), Error> {
     }
     let rising = metadata.windows(2).all(|pair| pair[0].0 < pair[1].0);
     if !rising || metadata.last().is_some_and(|(index, _)| *index >= events) {
-        return Err(Error::Invalid("metadata: indexes must rise and name events of the request".to_owned()));
+        return Err(Error::Invalid(
+            "metadata: indexes must rise and name events of the request".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -93,12 +105,23 @@ impl Work {
     pub(crate) fn into_batch(self, sequence: u64) -> Batch {
         let deadline = self.deadline();
         let (body, waiters) = match self {
-            Self::One { transfer, deadline, reply } => {
-                (Body::Transfers(vec![transfer], Vec::new()), Waiters::Shared(vec![Some((deadline, reply))]))
-            }
+            Self::One {
+                transfer,
+                deadline,
+                reply,
+            } => (
+                Body::Transfers(vec![transfer], Vec::new()),
+                Waiters::Shared(vec![Some((deadline, reply))]),
+            ),
             Self::Whole { body, waiters, .. } => (body, waiters),
         };
-        Batch { sequence, body, waiters, deadline, doubtful: false }
+        Batch {
+            sequence,
+            body,
+            waiters,
+            deadline,
+            doubtful: false,
+        }
     }
 }
 
@@ -122,7 +145,12 @@ impl Waiters {
 impl Batch {
     /// Adds a transfer that may share.
     pub(crate) fn share(&mut self, work: Work) {
-        let Work::One { transfer, deadline, reply } = work else {
+        let Work::One {
+            transfer,
+            deadline,
+            reply,
+        } = work
+        else {
             unreachable!("only single transfers share requests")
         };
         let (Body::Transfers(transfers, _), Waiters::Shared(waiters)) = (&mut self.body, &mut self.waiters)
@@ -151,8 +179,13 @@ impl Batch {
     /// Tells those whose deadline has passed; `sent` says whether it is under way now.
     /// Gives back the earliest deadline of those who go on waiting; `None` when nobody does.
     pub(crate) fn expire(&mut self, now: Instant, sent: bool, reason: &str) -> Option<Instant> {
-        let error =
-            || if sent || self.doubtful { Error::Unknown } else { Error::NotDone(reason.to_owned()) };
+        let error = || {
+            if sent || self.doubtful {
+                Error::Unknown
+            } else {
+                Error::NotDone(reason.to_owned())
+            }
+        };
         match &mut self.waiters {
             Waiters::Nobody => None,
             Waiters::Shared(waiters) => {
@@ -189,7 +222,10 @@ impl Batch {
 
     /// As a message of the stream.
     pub(crate) fn message(&self, now: Instant) -> v1::SubmitRequest {
-        let left = self.deadline.saturating_duration_since(now).max(Duration::from_millis(1));
+        let left = self
+            .deadline
+            .saturating_duration_since(now)
+            .max(Duration::from_millis(1));
         let body = match &self.body {
             Body::Accounts(accounts, metadata) => {
                 let mut accounts: Vec<_> = accounts.iter().map(convert::account_to_wire).collect();
@@ -224,8 +260,18 @@ mod tests {
 
     fn one(id: u128, deadline: Instant) -> (Work, oneshot::Receiver<Result<TransferReply, Error>>) {
         let (reply, answer) = oneshot::channel();
-        let transfer = Transfer { id: ledger::TransferId(id), ..Transfer::default() };
-        (Work::One { transfer, deadline, reply }, answer)
+        let transfer = Transfer {
+            id: ledger::TransferId(id),
+            ..Transfer::default()
+        };
+        (
+            Work::One {
+                transfer,
+                deadline,
+                reply,
+            },
+            answer,
+        )
     }
 
     #[test]
@@ -235,11 +281,22 @@ mod tests {
         let (late, _waits) = one(2, now + Duration::from_secs(9));
         let mut batch = early.into_batch(0);
         batch.share(late);
-        assert_eq!(batch.expire(now, false, "no server"), Some(now + Duration::from_secs(9)));
-        assert_eq!(told.try_recv().unwrap(), Err(Error::NotDone("no server".to_owned())));
+        assert_eq!(
+            batch.expire(now, false, "no server"),
+            Some(now + Duration::from_secs(9))
+        );
+        assert_eq!(
+            told.try_recv().unwrap(),
+            Err(Error::NotDone("no server".to_owned()))
+        );
         batch.forget_expired();
-        let Body::Transfers(transfers, _) = &batch.body else { panic!("it holds transfers") };
-        assert_eq!(transfers.iter().map(|transfer| transfer.id.0).collect::<Vec<_>>(), [2]);
+        let Body::Transfers(transfers, _) = &batch.body else {
+            panic!("it holds transfers")
+        };
+        assert_eq!(
+            transfers.iter().map(|transfer| transfer.id.0).collect::<Vec<_>>(),
+            [2]
+        );
     }
 
     #[test]
@@ -264,8 +321,20 @@ mod tests {
             (TransferFlags::IMPORTED | TransferFlags::PENDING, false),
         ] {
             let (reply, _answer) = oneshot::channel();
-            let transfer = Transfer { flags, ..Transfer::default() };
-            assert_eq!(Work::One { transfer, deadline, reply }.shares(), shares, "{flags:?}");
+            let transfer = Transfer {
+                flags,
+                ..Transfer::default()
+            };
+            assert_eq!(
+                Work::One {
+                    transfer,
+                    deadline,
+                    reply
+                }
+                .shares(),
+                shares,
+                "{flags:?}"
+            );
         }
     }
 

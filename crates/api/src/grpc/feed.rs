@@ -29,7 +29,9 @@ pub(super) fn start(edge: &Edge, from: u64) -> Blocks {
             Some(Err(error)) => Some((Err(ApiError::from(error).into()), None)),
             None => {
                 // The end of a feed is never the end of the journal: the client goes on elsewhere or later.
-                let stopped = ApiError::Unavailable { retry_after: Duration::from_secs(1) };
+                let stopped = ApiError::Unavailable {
+                    retry_after: Duration::from_secs(1),
+                };
                 Some((Err(stopped.into()), None))
             }
         }

@@ -41,17 +41,30 @@ struct Context {
 
 impl Service {
     fn context<T>(&self, request: &Request<T>) -> Result<Context, ApiError> {
-        let caller = request.extensions().get::<Caller>().copied().ok_or(ApiError::Fault)?;
-        Ok(Context { caller, deadline: self.edge.deadline(grpc_timeout(request.metadata())?) })
+        let caller = request
+            .extensions()
+            .get::<Caller>()
+            .copied()
+            .ok_or(ApiError::Fault)?;
+        Ok(Context {
+            caller,
+            deadline: self.edge.deadline(grpc_timeout(request.metadata())?),
+        })
     }
 
     /// Runs a call and counts it.
     async fn answer<T>(&self, method: &str, call: impl Future<Output = Result<T, ApiError>>) -> Answer<T> {
         let begun = Instant::now();
         let answer = call.await;
-        let code = answer.as_ref().map_or_else(ApiError::grpc_code, |_| tonic::Code::Ok);
+        let code = answer
+            .as_ref()
+            .map_or_else(ApiError::grpc_code, |_| tonic::Code::Ok);
         let index = metrics::GRPC.iter().position(|known| *known == method);
-        self.edge.metrics.grpc(index.expect("every method is in the table"), code, begun.elapsed());
+        self.edge.metrics.grpc(
+            index.expect("every method is in the table"),
+            code,
+            begun.elapsed(),
+        );
         answer.map(Response::new).map_err(Into::into)
     }
 }
@@ -69,7 +82,10 @@ impl Ledger for Service {
             for (index, account) in (0..).zip(&mut events.events) {
                 fill_id(&mut account.id.0, context.caller, key.as_deref(), index);
             }
-            let replies = self.edge.create_accounts(context.caller, events, context.deadline).await?;
+            let replies = self
+                .edge
+                .create_accounts(context.caller, events, context.deadline)
+                .await?;
             Ok(accounts_reply(&replies))
         })
         .await
@@ -86,7 +102,10 @@ impl Ledger for Service {
             for (index, transfer) in (0..).zip(&mut events.events) {
                 fill_id(&mut transfer.id.0, context.caller, key.as_deref(), index);
             }
-            let replies = self.edge.create_transfers(context.caller, events, context.deadline).await?;
+            let replies = self
+                .edge
+                .create_transfers(context.caller, events, context.deadline)
+                .await?;
             Ok(transfers_reply(&replies))
         })
         .await
@@ -110,7 +129,11 @@ impl Ledger for Service {
                 committed: repeated || reply.outcome == TransactionOutcome::Committed,
                 repeated,
                 id: Some(head.id.into()),
-                transfer_ids: reply.transfers.iter().map(|transfer| transfer.id.0.into()).collect(),
+                transfer_ids: reply
+                    .transfers
+                    .iter()
+                    .map(|transfer| transfer.id.0.into())
+                    .collect(),
                 results: reply.replies.iter().map(convert::result_to_wire).collect(),
             })
         })
@@ -124,8 +147,13 @@ impl Ledger for Service {
         self.answer("DescribeLedger", async {
             let context = self.context(&request)?;
             let description = description(request.into_inner())?;
-            let result = self.edge.describe_ledger(context.caller, description, context.deadline).await?;
-            Ok(v1::DescribeLedgerReply { result: i32::from(result.code()) })
+            let result = self
+                .edge
+                .describe_ledger(context.caller, description, context.deadline)
+                .await?;
+            Ok(v1::DescribeLedgerReply {
+                result: i32::from(result.code()),
+            })
         })
         .await
     }
@@ -137,7 +165,11 @@ impl Ledger for Service {
         request: Request<tonic::Streaming<v1::SubmitRequest>>,
     ) -> Answer<Self::SubmitStream> {
         let caller = self.context(&request)?.caller;
-        Ok(Response::new(submit::start(self.edge.clone(), caller, request.into_inner())))
+        Ok(Response::new(submit::start(
+            self.edge.clone(),
+            caller,
+            request.into_inner(),
+        )))
     }
 
     async fn lookup_accounts(&self, request: Request<v1::LookupRequest>) -> Answer<v1::AccountPage> {
@@ -167,7 +199,8 @@ impl Ledger for Service {
         &self,
         request: Request<v1::TrialBalanceRequest>,
     ) -> Answer<v1::TrialBalanceReply> {
-        self.answer("TrialBalance", self.read_trial_balance(request)).await
+        self.answer("TrialBalance", self.read_trial_balance(request))
+            .await
     }
 
     async fn list_ledgers(&self, request: Request<v1::ListLedgersRequest>) -> Answer<v1::ListLedgersReply> {
@@ -191,7 +224,10 @@ impl Ledger for Service {
     type FeedStream = feed::Blocks;
 
     async fn feed(&self, request: Request<v1::FeedRequest>) -> Answer<Self::FeedStream> {
-        self.answer("Feed", async { Ok(feed::start(&self.edge, request.into_inner().from_height)) }).await
+        self.answer("Feed", async {
+            Ok(feed::start(&self.edge, request.into_inner().from_height))
+        })
+        .await
     }
 }
 
@@ -202,10 +238,19 @@ fn field(name: impl Into<String>, detail: impl Into<String>) -> ApiError {
 
 /// `grpc-timeout`: up to eight digits and a unit.
 fn grpc_timeout(metadata: &MetadataMap) -> Result<Option<Duration>, ApiError> {
-    let Some(value) = metadata.get("grpc-timeout") else { return Ok(None) };
-    let bad = || ApiError::field(Place::Header("grpc-timeout"), "must be digits and one of H, M, S, m, u, n");
+    let Some(value) = metadata.get("grpc-timeout") else {
+        return Ok(None);
+    };
+    let bad = || {
+        ApiError::field(
+            Place::Header("grpc-timeout"),
+            "must be digits and one of H, M, S, m, u, n",
+        )
+    };
     let text = value.to_str().map_err(|_| bad())?;
-    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(bad)?;
+    let (digits, unit) = text
+        .split_at_checked(text.len().saturating_sub(1))
+        .ok_or_else(bad)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(bad());
     }
@@ -256,29 +301,45 @@ fn events<W, E>(
 }
 
 fn accounts(edge: &Edge, request: v1::CreateAccountsRequest) -> Result<Events<Account>, ApiError> {
-    events(edge, "accounts", request.accounts, convert::account_from_wire, |event| &event.metadata_json)
+    events(
+        edge,
+        "accounts",
+        request.accounts,
+        convert::account_from_wire,
+        |event| &event.metadata_json,
+    )
 }
 
 fn transfers(edge: &Edge, request: v1::CreateTransfersRequest) -> Result<Events<Transfer>, ApiError> {
-    events(edge, "transfers", request.transfers, convert::transfer_from_wire, |event| &event.metadata_json)
+    events(
+        edge,
+        "transfers",
+        request.transfers,
+        convert::transfer_from_wire,
+        |event| &event.metadata_json,
+    )
 }
 
 fn description(request: v1::DescribeLedgerRequest) -> Result<LedgerDescription, ApiError> {
-    let wire = request.description.ok_or_else(|| field("description", "is missing"))?;
+    let wire = request
+        .description
+        .ok_or_else(|| field("description", "is missing"))?;
     convert::description_from_wire(wire).map_err(|error| field(error.field, error.detail))
 }
 
 fn accounts_reply(replies: &[ledger::AccountReply]) -> v1::CreateAccountsReply {
-    v1::CreateAccountsReply { results: replies.iter().map(convert::account_result_to_wire).collect() }
+    v1::CreateAccountsReply {
+        results: replies.iter().map(convert::account_result_to_wire).collect(),
+    }
 }
 
 fn transfers_reply(replies: &[ledger::TransferReply]) -> v1::CreateTransfersReply {
-    v1::CreateTransfersReply { results: replies.iter().map(convert::result_to_wire).collect() }
+    v1::CreateTransfersReply {
+        results: replies.iter().map(convert::result_to_wire).collect(),
+    }
 }
 
-fn transaction(
-    request: &v1::CreateTransactionRequest,
-) -> Result<(TransactionHead, Vec<Posting>), ApiError> {
+fn transaction(request: &v1::CreateTransactionRequest) -> Result<(TransactionHead, Vec<Posting>), ApiError> {
     check_count(request.postings.len(), || Place::Field("postings".to_owned()))?;
     let code = u16::try_from(request.code).map_err(|_| field("code", "must be at most 65535"))?;
     let head = TransactionHead {
@@ -293,7 +354,10 @@ fn transaction(
             posting::Side::Debit => Side::Debit,
             posting::Side::Credit => Side::Credit,
             posting::Side::Unspecified => {
-                return Err(field(format!("postings[{index}].side"), "must be SIDE_DEBIT or SIDE_CREDIT"));
+                return Err(field(
+                    format!("postings[{index}].side"),
+                    "must be SIDE_DEBIT or SIDE_CREDIT",
+                ));
             }
         };
         Ok(Posting {
@@ -312,7 +376,10 @@ fn account_ids(request: &v1::LookupRequest) -> Result<Vec<AccountId>, ApiError> 
 }
 
 fn transfer_ids(request: &v1::LookupRequest) -> Result<Vec<TransferId>, ApiError> {
-    Ok(account_ids(request)?.into_iter().map(|id| TransferId(id.0)).collect())
+    Ok(account_ids(request)?
+        .into_iter()
+        .map(|id| TransferId(id.0))
+        .collect())
 }
 
 #[cfg(test)]
@@ -328,7 +395,10 @@ mod tests {
         };
         assert_eq!(read("5S"), Ok(Some(Duration::from_secs(5))));
         assert_eq!(read("250m"), Ok(Some(Duration::from_millis(250))));
-        assert_eq!(read("99999999H"), Ok(Some(Duration::from_secs(99_999_999 * 3_600))));
+        assert_eq!(
+            read("99999999H"),
+            Ok(Some(Duration::from_secs(99_999_999 * 3_600)))
+        );
         for bad in ["", "S", "5", "123456789S", "-1S", "5s"] {
             assert!(read(bad).is_err(), "{bad}");
         }

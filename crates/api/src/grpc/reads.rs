@@ -41,7 +41,11 @@ impl Service {
             return Err(field("of", "is for transfers only"));
         }
         let filter = filter(query, PageKind::Accounts)?;
-        account_page(self.edge.read(deadline, self.edge.node.query_accounts(filter)).await?)
+        account_page(
+            self.edge
+                .read(deadline, self.edge.node.query_accounts(filter))
+                .await?,
+        )
     }
 
     pub(super) async fn find_transfers(
@@ -62,7 +66,11 @@ impl Service {
             }),
             None => None,
         };
-        transfer_page(self.edge.read(deadline, self.edge.node.query_transfers(of, filter)).await?)
+        transfer_page(
+            self.edge
+                .read(deadline, self.edge.node.query_transfers(of, filter))
+                .await?,
+        )
     }
 
     pub(super) async fn read_balance(
@@ -73,7 +81,10 @@ impl Service {
         let request = request.get_ref();
         let account = AccountId(convert::number(request.account_id));
         let at = TimestampNs(if request.at == 0 { u64::MAX } else { request.at });
-        let balance = self.edge.read(deadline, self.edge.node.balance_at(account, at)).await?;
+        let balance = self
+            .edge
+            .read(deadline, self.edge.node.balance_at(account, at))
+            .await?;
         Ok(v1::AccountBalanceReply {
             timestamp: balance.timestamp.0,
             balances: Some(convert::balances_to_wire(&balance.balances)),
@@ -86,7 +97,10 @@ impl Service {
     ) -> Result<v1::TrialBalanceReply, ApiError> {
         let deadline = self.context(&request)?.deadline;
         let ledger = LedgerId(request.get_ref().ledger);
-        let trial = self.edge.read(deadline, self.edge.node.trial_balance(ledger)).await?;
+        let trial = self
+            .edge
+            .read(deadline, self.edge.node.trial_balance(ledger))
+            .await?;
         let line = |line: &node::TrialBalanceLine| v1::TrialBalanceLine {
             code: u32::from(line.code.0),
             accounts: line.accounts,
@@ -108,7 +122,9 @@ impl Service {
     ) -> Result<v1::ListLedgersReply, ApiError> {
         let deadline = self.context(&request)?.deadline;
         let ledgers = self.edge.read(deadline, self.edge.node.ledgers()).await?;
-        Ok(v1::ListLedgersReply { ledgers: ledgers.iter().map(convert::description_to_wire).collect() })
+        Ok(v1::ListLedgersReply {
+            ledgers: ledgers.iter().map(convert::description_to_wire).collect(),
+        })
     }
 }
 
@@ -137,7 +153,11 @@ fn filter(query: &v1::QueryRequest, kind: PageKind) -> Result<Filter, ApiError> 
         after,
     };
     filter.validate().map_err(|error| {
-        let name = if error == history::FilterError::Limit { "limit" } else { "timestamp_min" };
+        let name = if error == history::FilterError::Limit {
+            "limit"
+        } else {
+            "timestamp_min"
+        };
         ApiError::field(Place::Field(name.to_owned()), error.to_string())
     })?;
     Ok(filter)
@@ -151,25 +171,41 @@ fn text(json: Option<Vec<u8>>) -> Result<String, ApiError> {
 }
 
 fn account_page(page: Page<AccountView>) -> Result<v1::AccountPage, ApiError> {
-    let next_page = page.next.map_or(String::new(), |after| page_token(PageKind::Accounts, after));
+    let next_page = page
+        .next
+        .map_or(String::new(), |after| page_token(PageKind::Accounts, after));
     let accounts = page.items.into_iter().map(|view| {
         let metadata_json = text(view.metadata)?;
-        Ok(v1::Account { metadata_json, ..convert::account_to_wire(&view.account) })
+        Ok(v1::Account {
+            metadata_json,
+            ..convert::account_to_wire(&view.account)
+        })
     });
-    Ok(v1::AccountPage { accounts: accounts.collect::<Result<_, ApiError>>()?, next_page })
+    Ok(v1::AccountPage {
+        accounts: accounts.collect::<Result<_, ApiError>>()?,
+        next_page,
+    })
 }
 
 fn transfer_page(page: Page<TransferView>) -> Result<v1::TransferPage, ApiError> {
-    let next_page = page.next.map_or(String::new(), |after| page_token(PageKind::Transfers, after));
+    let next_page = page
+        .next
+        .map_or(String::new(), |after| page_token(PageKind::Transfers, after));
     let transfers = page.items.into_iter().map(|view| {
         let metadata_json = text(view.metadata)?;
         let row = &view.row;
         Ok(v1::StoredTransfer {
-            transfer: Some(v1::Transfer { metadata_json, ..convert::transfer_to_wire(&row.transfer) }),
+            transfer: Some(v1::Transfer {
+                metadata_json,
+                ..convert::transfer_to_wire(&row.transfer)
+            }),
             expired: row.kind == RowKind::Expired,
             debit_balances: Some(convert::balances_to_wire(&row.debit_balances)),
             credit_balances: Some(convert::balances_to_wire(&row.credit_balances)),
         })
     });
-    Ok(v1::TransferPage { transfers: transfers.collect::<Result<_, ApiError>>()?, next_page })
+    Ok(v1::TransferPage {
+        transfers: transfers.collect::<Result<_, ApiError>>()?,
+        next_page,
+    })
 }

@@ -35,7 +35,10 @@ struct UnderWay {
 
 pub(super) fn start(edge: Edge, caller: Caller, requests: Streaming<v1::SubmitRequest>) -> Replies {
     let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
-    let index = crate::metrics::GRPC.iter().position(|name| *name == "Submit").expect("Submit is in the table");
+    let index = crate::metrics::GRPC
+        .iter()
+        .position(|name| *name == "Submit")
+        .expect("Submit is in the table");
     let metrics = edge.metrics.clone();
     tokio::spawn(read(edge, caller, requests, sender));
     Box::pin(futures::stream::unfold(receiver, move |mut receiver| {
@@ -83,11 +86,18 @@ async fn read(
         let permits = u32::try_from(count(&request).clamp(1, EVENTS_MAX)).expect("bounded");
         // First a place for the answer, so that nothing is submitted whose answer nobody will take.
         let Ok(place) = sender.reserve().await else { return };
-        let Ok(permit) = events.clone().acquire_many_owned(permits).await else { return };
+        let Ok(permit) = events.clone().acquire_many_owned(permits).await else {
+            return;
+        };
         let sequence = request.sequence;
         let begun = Instant::now();
         let answer = submit(&edge, caller, request);
-        place.send(Ok(UnderWay { sequence, begun, answer, _events: permit }));
+        place.send(Ok(UnderWay {
+            sequence,
+            begun,
+            answer,
+            _events: permit,
+        }));
     }
 }
 
@@ -124,17 +134,27 @@ async fn answer(under_way: UnderWay) -> (v1::SubmitReply, tonic::Code) {
         Err(error) => Err(error),
     };
     let (body, code) = match answer {
-        Ok(Reply::Accounts(replies)) => {
-            (submit_reply::Body::Accounts(accounts_reply(&replies)), tonic::Code::Ok)
-        }
-        Ok(Reply::Transfers(replies)) => {
-            (submit_reply::Body::Transfers(transfers_reply(&replies)), tonic::Code::Ok)
-        }
+        Ok(Reply::Accounts(replies)) => (
+            submit_reply::Body::Accounts(accounts_reply(&replies)),
+            tonic::Code::Ok,
+        ),
+        Ok(Reply::Transfers(replies)) => (
+            submit_reply::Body::Transfers(transfers_reply(&replies)),
+            tonic::Code::Ok,
+        ),
         Ok(Reply::Described(result)) => {
-            let reply = v1::DescribeLedgerReply { result: i32::from(result.code()) };
+            let reply = v1::DescribeLedgerReply {
+                result: i32::from(result.code()),
+            };
             (submit_reply::Body::Ledger(reply), tonic::Code::Ok)
         }
         Err(error) => (submit_reply::Body::Failure(error.failure()), error.grpc_code()),
     };
-    (v1::SubmitReply { sequence: under_way.sequence, body: Some(body) }, code)
+    (
+        v1::SubmitReply {
+            sequence: under_way.sequence,
+            body: Some(body),
+        },
+        code,
+    )
 }

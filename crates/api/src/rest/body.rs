@@ -54,11 +54,13 @@ pub(crate) fn parse(body: &[u8]) -> Result<Value<'_>, ApiError> {
             detail: "the body is not UTF-8".to_owned(),
         }
     })?;
-    serde_json::from_str(text).map(Value).map_err(|error| ApiError::Syntax {
-        line: error.line(),
-        column: error.column(),
-        detail: without_position(&error),
-    })
+    serde_json::from_str(text)
+        .map(Value)
+        .map_err(|error| ApiError::Syntax {
+            line: error.line(),
+            column: error.column(),
+            detail: without_position(&error),
+        })
 }
 
 /// `serde_json` appends the position, which has its own fields here.
@@ -256,22 +258,44 @@ mod tests {
 
     #[test]
     fn what_is_no_plain_decimal_is_refused() {
-        for json in ["-1", "1.0", "1e3", "null", "true", "[]", "\"\"", "\"01\"", "\"+1\"", "\" 1\"", "\"1.5\"", "\"-0\""]
-        {
+        for json in [
+            "-1", "1.0", "1e3", "null", "true", "[]", "\"\"", "\"01\"", "\"+1\"", "\" 1\"", "\"1.5\"",
+            "\"-0\"",
+        ] {
             let error = wide(json).unwrap_err();
-            assert!(error.to_string().contains("must be a non-negative integer"), "{json}: {error}");
+            assert!(
+                error.to_string().contains("must be a non-negative integer"),
+                "{json}: {error}"
+            );
         }
-        assert!(wide("340282366920938463463374607431768211456").unwrap_err().to_string().contains("at most"));
+        assert!(
+            wide("340282366920938463463374607431768211456")
+                .unwrap_err()
+                .to_string()
+                .contains("at most")
+        );
     }
 
     #[test]
     fn syntax_errors_name_line_and_column() {
         let error = parse(b"{\"a\": 1,\n  x}").err().unwrap();
-        let ApiError::Syntax { line, column, detail } = error else { panic!("{error}") };
+        let ApiError::Syntax { line, column, detail } = error else {
+            panic!("{error}")
+        };
         assert_eq!((line, column), (2, 3));
         assert_eq!(detail, "key must be a string");
         let error = parse(b"{\n\"\xff\": 1}").err().unwrap();
-        assert!(matches!(error, ApiError::Syntax { line: 2, column: 2, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                ApiError::Syntax {
+                    line: 2,
+                    column: 2,
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 
     #[test]
@@ -293,7 +317,11 @@ mod tests {
         let deep = "[".repeat(1 << 20);
         assert!(matches!(parse(deep.as_bytes()), Err(ApiError::Syntax { .. })));
         let closed = format!("{}{}", "[".repeat(1 << 18), "]".repeat(1 << 18));
-        let error = parse(closed.as_bytes()).unwrap().object(&Path::Root, &["x"]).err().unwrap();
+        let error = parse(closed.as_bytes())
+            .unwrap()
+            .object(&Path::Root, &["x"])
+            .err()
+            .unwrap();
         assert_eq!(error.to_string(), ": must be an object");
     }
 }

@@ -28,7 +28,9 @@ fn json(value: &impl Serialize) -> Answer {
 
 fn typed(body: Body, kind: &'static str) -> Response {
     let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
@@ -50,8 +52,14 @@ impl Input {
         let limit_bytes = edge.config.max_request_bytes;
         let read = tokio::time::timeout_at(deadline.into(), to_bytes(body, limit_bytes)).await;
         // Either the body is too large or the connection broke; in the second case nobody reads the answer.
-        let body = read.map_err(|_| ApiError::NotDone)?.map_err(|_| ApiError::TooLarge { limit_bytes })?;
-        Ok(Self { headers: parts.headers, body, deadline })
+        let body = read
+            .map_err(|_| ApiError::NotDone)?
+            .map_err(|_| ApiError::TooLarge { limit_bytes })?;
+        Ok(Self {
+            headers: parts.headers,
+            body,
+            deadline,
+        })
     }
 
     /// Gives ids to the events that name none; refuses those when there is no key to make them from.
@@ -68,7 +76,10 @@ impl Input {
             let at = index as usize;
             let key = key.ok_or_else(|| {
                 let pointer = format!("/{list}/{index}/id");
-                ApiError::field(crate::error::Place::Pointer(pointer), "is missing, and there is no Idempotency-Key")
+                ApiError::field(
+                    crate::error::Place::Pointer(pointer),
+                    "is missing, and there is no Idempotency-Key",
+                )
             })?;
             let id = derive_id(caller.actor, key, index);
             set(&mut batch.events[at], id);
@@ -89,10 +100,16 @@ pub(super) async fn create_accounts(
 ) -> Answer {
     let input = Input::read(&edge, request).await?;
     let mut batch = requests::accounts(&input.body)?;
-    let ids = input.fill_ids(caller, "accounts", &mut batch, |account, id| account.id = AccountId(id))?;
+    let ids = input.fill_ids(caller, "accounts", &mut batch, |account, id| {
+        account.id = AccountId(id)
+    })?;
     let events = edge.events(batch.events, batch.metadata);
     let replies = edge.create_accounts(caller, events, input.deadline).await?;
-    let results = replies.iter().zip(ids).map(|(reply, id)| views::account_result(reply, id)).collect();
+    let results = replies
+        .iter()
+        .zip(ids)
+        .map(|(reply, id)| views::account_result(reply, id))
+        .collect();
     json(&views::Results { results })
 }
 
@@ -103,10 +120,16 @@ pub(super) async fn create_transfers(
 ) -> Answer {
     let input = Input::read(&edge, request).await?;
     let mut batch = requests::transfers(&input.body)?;
-    let ids = input.fill_ids(caller, "transfers", &mut batch, |transfer, id| transfer.id = TransferId(id))?;
+    let ids = input.fill_ids(caller, "transfers", &mut batch, |transfer, id| {
+        transfer.id = TransferId(id)
+    })?;
     let events = edge.events(batch.events, batch.metadata);
     let replies = edge.create_transfers(caller, events, input.deadline).await?;
-    let results = replies.iter().zip(ids).map(|(reply, id)| views::transfer_result(reply, id)).collect();
+    let results = replies
+        .iter()
+        .zip(ids)
+        .map(|(reply, id)| views::transfer_result(reply, id))
+        .collect();
     json(&views::Results { results })
 }
 
@@ -124,8 +147,9 @@ pub(super) async fn create_transaction(
         let key = key.ok_or_else(|| ApiError::field(place(), missing))?;
         read.head.id = derive_id(caller.actor, key, 0);
     }
-    let reply =
-        edge.create_transaction(caller, &read.head, &read.postings, read.metadata, input.deadline).await?;
+    let reply = edge
+        .create_transaction(caller, &read.head, &read.postings, read.metadata, input.deadline)
+        .await?;
     let (result, failed_transfer) = match reply.outcome {
         TransactionOutcome::Committed => ("committed", None),
         TransactionOutcome::AlreadyCommitted => ("already_committed", None),
@@ -144,14 +168,20 @@ pub(super) async fn create_transaction(
 
 pub(super) async fn lookup_accounts(State(edge): State<Edge>, request: Request) -> Answer {
     let input = Input::read(&edge, request).await?;
-    let ids = requests::lookup(&input.body)?.into_iter().map(AccountId).collect();
+    let ids = requests::lookup(&input.body)?
+        .into_iter()
+        .map(AccountId)
+        .collect();
     let items = edge.read(input.deadline, edge.node.accounts(ids)).await?;
     json(&views::accounts(Page { items, next: None })?)
 }
 
 pub(super) async fn lookup_transfers(State(edge): State<Edge>, request: Request) -> Answer {
     let input = Input::read(&edge, request).await?;
-    let ids = requests::lookup(&input.body)?.into_iter().map(TransferId).collect();
+    let ids = requests::lookup(&input.body)?
+        .into_iter()
+        .map(TransferId)
+        .collect();
     let items = edge.read(input.deadline, edge.node.transfers(ids)).await?;
     json(&views::transfers(Page { items, next: None })?)
 }
@@ -159,13 +189,19 @@ pub(super) async fn lookup_transfers(State(edge): State<Edge>, request: Request)
 pub(super) async fn query_accounts(State(edge): State<Edge>, request: Request) -> Answer {
     let input = Input::read(&edge, request).await?;
     let filter = requests::query(&input.body, Kind::Accounts)?;
-    json(&views::accounts(edge.read(input.deadline, edge.node.query_accounts(filter)).await?)?)
+    json(&views::accounts(
+        edge.read(input.deadline, edge.node.query_accounts(filter))
+            .await?,
+    )?)
 }
 
 pub(super) async fn query_transfers(State(edge): State<Edge>, request: Request) -> Answer {
     let input = Input::read(&edge, request).await?;
     let filter = requests::query(&input.body, Kind::Transfers)?;
-    json(&views::transfers(edge.read(input.deadline, edge.node.query_transfers(None, filter)).await?)?)
+    json(&views::transfers(
+        edge.read(input.deadline, edge.node.query_transfers(None, filter))
+            .await?,
+    )?)
 }
 
 pub(super) async fn account(
@@ -176,7 +212,9 @@ pub(super) async fn account(
 ) -> Answer {
     let id = AccountId(params::id(&id)?);
     params::query(query.as_deref(), &[])?;
-    let found = edge.read(deadline(&edge, &headers)?, edge.node.accounts(vec![id])).await?;
+    let found = edge
+        .read(deadline(&edge, &headers)?, edge.node.accounts(vec![id]))
+        .await?;
     let view = found.into_iter().next().ok_or(ApiError::NoAccount)?;
     json(&views::account(view)?)
 }
@@ -189,8 +227,14 @@ pub(super) async fn account_transfers(
 ) -> Answer {
     let account = AccountId(params::id(&id)?);
     let (debits, credits, filter) = params::entries(query.as_deref())?;
-    let of = Some(AccountEntries { account, debits, credits });
-    let page = edge.read(deadline(&edge, &headers)?, edge.node.query_transfers(of, filter)).await?;
+    let of = Some(AccountEntries {
+        account,
+        debits,
+        credits,
+    });
+    let page = edge
+        .read(deadline(&edge, &headers)?, edge.node.query_transfers(of, filter))
+        .await?;
     json(&views::transfers(page)?)
 }
 
@@ -204,7 +248,9 @@ pub(super) async fn account_balance(
     let [at] = params::query(query.as_deref(), &["at"])?;
     let at = params::moment("at", at.as_deref())?.unwrap_or(TimestampNs(u64::MAX));
     let deadline = deadline(&edge, &headers)?;
-    let balance = edge.read(deadline, edge.node.balance_at(AccountId(id), at)).await?;
+    let balance = edge
+        .read(deadline, edge.node.balance_at(AccountId(id), at))
+        .await?;
     json(&views::balance(id, &balance))
 }
 
@@ -215,7 +261,9 @@ pub(super) async fn ledgers(
 ) -> Answer {
     params::query(query.as_deref(), &[])?;
     let ledgers = edge.read(deadline(&edge, &headers)?, edge.node.ledgers()).await?;
-    json(&views::Ledgers { ledgers: ledgers.into_iter().map(Into::into).collect() })
+    json(&views::Ledgers {
+        ledgers: ledgers.into_iter().map(Into::into).collect(),
+    })
 }
 
 pub(super) async fn describe_ledger(
@@ -228,7 +276,9 @@ pub(super) async fn describe_ledger(
     let input = Input::read(&edge, request).await?;
     let description = requests::description(ledger, &input.body)?;
     let result = edge.describe_ledger(caller, description, input.deadline).await?;
-    json(&views::Described { result: result.name() })
+    json(&views::Described {
+        result: result.name(),
+    })
 }
 
 pub(super) async fn trial_balance(
@@ -239,7 +289,9 @@ pub(super) async fn trial_balance(
 ) -> Answer {
     let ledger = LedgerId(params::narrow("ledger", &ledger, u32::MAX)?);
     params::query(query.as_deref(), &[])?;
-    let trial = edge.read(deadline(&edge, &headers)?, edge.node.trial_balance(ledger)).await?;
+    let trial = edge
+        .read(deadline(&edge, &headers)?, edge.node.trial_balance(ledger))
+        .await?;
     json(&views::Trial::from(trial))
 }
 
@@ -256,7 +308,9 @@ pub(super) async fn health() -> Response {
 pub(super) async fn ready(State(edge): State<Edge>) -> Answer {
     let status = edge.node.status();
     if !status.writable || *edge.stopping.borrow() {
-        return Err(ApiError::Unavailable { retry_after: std::time::Duration::from_secs(1) });
+        return Err(ApiError::Unavailable {
+            retry_after: std::time::Duration::from_secs(1),
+        });
     }
     json(&views::Ready::from(&status))
 }

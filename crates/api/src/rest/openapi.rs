@@ -54,15 +54,19 @@ impl Operation<'_> {
     fn value(&self) -> Value {
         let mut responses = Map::new();
         let content = json!({ "application/json": { "schema": reference(self.answer) } });
-        responses.insert("200".into(), json!({ "description": "Answered.", "content": content }));
+        responses.insert(
+            "200".into(),
+            json!({ "description": "Answered.", "content": content }),
+        );
         let with_body: &[u16] = if self.body.is_some() { &WITH_BODY } else { &[] };
         for status in COMMON.iter().chain(with_body).chain(self.problems) {
             let name = format!("#/components/responses/Problem{status}");
             responses.insert(status.to_string(), json!({ "$ref": name }));
         }
         let names = self.parameters.iter().chain(&["RequestTimeout"]);
-        let parameters: Vec<Value> =
-            names.map(|name| json!({ "$ref": format!("#/components/parameters/{name}") })).collect();
+        let parameters: Vec<Value> = names
+            .map(|name| json!({ "$ref": format!("#/components/parameters/{name}") }))
+            .collect();
         let mut operation = json!({
             "operationId": self.id, "summary": self.summary, "parameters": parameters, "responses": responses,
         });
@@ -154,7 +158,9 @@ fn field_in(field: &str, flag_names: &[&str]) -> Value {
         "side" => json!({ "enum": ["debit", "credit"] }),
         "order" => json!({ "enum": ["newest_first", "oldest_first"], "default": "newest_first" }),
         "name" | "currency" | "page" => json!({ "type": "string" }),
-        "limit" => json!({ "type": "integer", "minimum": 1, "maximum": EVENTS_PER_REQUEST_MAX, "default": 100 }),
+        "limit" => {
+            json!({ "type": "integer", "minimum": 1, "maximum": EVENTS_PER_REQUEST_MAX, "default": 100 })
+        }
         "timestamp_min" | "timestamp_max" => moment(),
         "user_data_64" | "timestamp" => reference("Uint64"),
         _ => reference("Uint128"),
@@ -170,8 +176,10 @@ fn moment() -> Value {
 
 /// An object of a request: unknown fields are refused.
 fn object_in(fields: &[&str], required: &[&str], flag_names: &[&str]) -> Value {
-    let properties: Map<String, Value> =
-        fields.iter().map(|field| ((*field).to_owned(), field_in(field, flag_names))).collect();
+    let properties: Map<String, Value> = fields
+        .iter()
+        .map(|field| ((*field).to_owned(), field_in(field, flag_names)))
+        .collect();
     json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties })
 }
 
@@ -205,7 +213,14 @@ fn page(name: &str, schema: &str) -> Value {
 }
 
 fn totals() -> Vec<(&'static str, Value)> {
-    ["debits_pending", "debits_posted", "credits_pending", "credits_posted"].map(|name| (name, out(128))).to_vec()
+    [
+        "debits_pending",
+        "debits_posted",
+        "credits_pending",
+        "credits_posted",
+    ]
+    .map(|name| (name, out(128)))
+    .to_vec()
 }
 
 fn with_totals(first: &[(&'static str, Value)]) -> Vec<(&'static str, Value)> {
@@ -214,7 +229,11 @@ fn with_totals(first: &[(&'static str, Value)]) -> Vec<(&'static str, Value)> {
 
 fn schemas() -> Value {
     let mut all = request_schemas();
-    for (name, schema) in account_answers().into_iter().chain(transfer_answers()).chain(other_answers()) {
+    for (name, schema) in account_answers()
+        .into_iter()
+        .chain(transfer_answers())
+        .chain(other_answers())
+    {
         all.insert(name.to_owned(), schema);
     }
     Value::Object(all)
@@ -228,7 +247,8 @@ fn request_schemas() -> Map<String, Value> {
         "type": "array", "minItems": 1, "maxItems": EVENTS_PER_REQUEST_MAX, "items": reference("Posting")
     });
     let uint = |max: u128, pattern: &str| {
-        let integer = json!({ "type": "integer", "minimum": 0, "maximum": u64::try_from(max).unwrap_or(u64::MAX) });
+        let integer =
+            json!({ "type": "integer", "minimum": 0, "maximum": u64::try_from(max).unwrap_or(u64::MAX) });
         json!({ "anyOf": [{ "type": "string", "pattern": pattern }, integer] })
     };
     let named = [
@@ -244,7 +264,10 @@ fn request_schemas() -> Map<String, Value> {
         ("Query", object_in(&QUERY, &[], &[])),
         ("DescribeLedger", object_in(&DESCRIPTION, &[], &[])),
     ];
-    named.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+    named
+        .into_iter()
+        .map(|(name, schema)| (name.to_owned(), schema))
+        .collect()
 }
 
 fn flag_list(names: impl Iterator<Item = (&'static str, u16)>) -> Value {
@@ -253,7 +276,10 @@ fn flag_list(names: impl Iterator<Item = (&'static str, u16)>) -> Value {
 }
 
 fn account_answers() -> Vec<(&'static str, Value)> {
-    let results: Vec<&str> = CreateAccountResult::ALL.iter().map(|result| result.name()).collect();
+    let results: Vec<&str> = CreateAccountResult::ALL
+        .iter()
+        .map(|result| result.name())
+        .collect();
     let account = with_totals(&[
         ("id", out(128)),
         ("user_data_128", out(128)),
@@ -266,22 +292,42 @@ fn account_answers() -> Vec<(&'static str, Value)> {
     ]);
     vec![
         ("Totals", object_out(&totals(), &[])),
-        ("Account", object_out(&account, &[("metadata", json!({ "type": "object" }))])),
+        (
+            "Account",
+            object_out(&account, &[("metadata", json!({ "type": "object" }))]),
+        ),
         ("AccountPage", page("accounts", "Account")),
         ("AccountResults", list("results", "AccountResult")),
         (
             "AccountResult",
-            object_out(&[("result", json!({ "enum": results })), ("timestamp", out(64))], &[("id", out(128))]),
+            object_out(
+                &[("result", json!({ "enum": results })), ("timestamp", out(64))],
+                &[("id", out(128))],
+            ),
         ),
-        ("Balance", object_out(&with_totals(&[("account_id", out(128)), ("timestamp", out(64))]), &[])),
+        (
+            "Balance",
+            object_out(
+                &with_totals(&[("account_id", out(128)), ("timestamp", out(64))]),
+                &[],
+            ),
+        ),
     ]
 }
 
 fn transfer_answers() -> Vec<(&'static str, Value)> {
-    let results: Vec<&str> = CreateTransferResult::ALL.iter().map(|result| result.name()).collect();
-    let transaction_results: Vec<&str> =
-        ["committed", "already_committed"].into_iter().chain(results.iter().copied()).collect();
-    let both = [("debit_account", reference("Totals")), ("credit_account", reference("Totals"))];
+    let results: Vec<&str> = CreateTransferResult::ALL
+        .iter()
+        .map(|result| result.name())
+        .collect();
+    let transaction_results: Vec<&str> = ["committed", "already_committed"]
+        .into_iter()
+        .chain(results.iter().copied())
+        .collect();
+    let both = [
+        ("debit_account", reference("Totals")),
+        ("credit_account", reference("Totals")),
+    ];
     let transfer = [
         ("kind", json!({ "enum": ["transfer", "expiry"] })),
         ("id", out(128)),
@@ -303,14 +349,21 @@ fn transfer_answers() -> Vec<(&'static str, Value)> {
     let optional: Vec<_> = both.into_iter().chain([("id", out(128))]).collect();
     let legs = json!({ "type": "array", "items": reference("TransferResult") });
     vec![
-        ("Transfer", object_out(&transfer, &[("metadata", json!({ "type": "object" }))])),
+        (
+            "Transfer",
+            object_out(&transfer, &[("metadata", json!({ "type": "object" }))]),
+        ),
         ("TransferPage", page("transfers", "Transfer")),
         ("TransferResults", list("results", "TransferResult")),
         ("TransferResult", object_out(&result, &optional)),
         (
             "TransactionResult",
             object_out(
-                &[("result", json!({ "enum": transaction_results })), ("id", out(128)), ("transfers", legs)],
+                &[
+                    ("result", json!({ "enum": transaction_results })),
+                    ("id", out(128)),
+                    ("transfers", legs),
+                ],
                 &[("failed_transfer", json!({ "type": "integer", "minimum": 0 }))],
             ),
         ),
@@ -318,7 +371,10 @@ fn transfer_answers() -> Vec<(&'static str, Value)> {
 }
 
 fn other_answers() -> Vec<(&'static str, Value)> {
-    let described: Vec<&str> = DescribeLedgerResult::ALL.iter().map(|result| result.name()).collect();
+    let described: Vec<&str> = DescribeLedgerResult::ALL
+        .iter()
+        .map(|result| result.name())
+        .collect();
     let ledger = [
         ("ledger", narrow(u32::MAX)),
         ("name", json!({ "type": "string" })),
@@ -344,7 +400,10 @@ fn other_answers() -> Vec<(&'static str, Value)> {
     vec![
         ("Ledger", object_out(&ledger, &[])),
         ("Ledgers", list("ledgers", "Ledger")),
-        ("DescribeLedgerResult", object_out(&[("result", json!({ "enum": described }))], &[])),
+        (
+            "DescribeLedgerResult",
+            object_out(&[("result", json!({ "enum": described }))], &[]),
+        ),
         ("TrialBalanceLine", object_out(&line, &[])),
         ("TrialBalance", object_out(&trial, &[])),
         ("Health", object_out(&[("status", json!({ "const": "ok" }))], &[])),
@@ -378,14 +437,20 @@ fn problem() -> Value {
 const STATUSES: [(u16, &str); 10] = [
     (400, "The request is wrong; what is at fault is named."),
     (404, "It does not exist."),
-    (405, "The path does not know the method; Allow names those that it knows."),
+    (
+        405,
+        "The path does not know the method; Allow names those that it knows.",
+    ),
     (413, "The body is too large."),
     (415, "The body is not declared to be JSON."),
     (422, "The postings make no transaction."),
     (429, "Overloaded; nothing was done."),
     (500, "The node cannot answer."),
     (503, "No writes now, or storage is full; nothing was done."),
-    (504, "The deadline passed; `outcome` says whether something may have been done."),
+    (
+        504,
+        "The deadline passed; `outcome` says whether something may have been done.",
+    ),
 ];
 
 fn problems() -> Value {

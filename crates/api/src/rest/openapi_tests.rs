@@ -41,10 +41,19 @@ fn every_operation_that_is_counted_is_described_and_the_other_way_round() {
     let document = document();
     let mut described: Vec<String> = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
-        described.extend(methods.as_object().unwrap().keys().map(|method| format!("{} {path}", method.to_uppercase())));
+        described.extend(
+            methods
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(|method| format!("{} {path}", method.to_uppercase())),
+        );
     }
-    let mut counted: Vec<String> =
-        metrics::REST.iter().filter(|name| **name != "other").map(ToString::to_string).collect();
+    let mut counted: Vec<String> = metrics::REST
+        .iter()
+        .filter(|name| **name != "other")
+        .map(ToString::to_string)
+        .collect();
     described.sort();
     counted.sort();
     assert_eq!(described, counted);

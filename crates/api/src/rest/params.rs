@@ -16,7 +16,10 @@ pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 fn number(name: &str, text: &str, max: u128) -> Result<u128, ApiError> {
     decimal(text, max).map_err(|detail| {
-        ApiError::parameter(name, detail.unwrap_or_else(|| "must be a non-negative integer".to_owned()))
+        ApiError::parameter(
+            name,
+            detail.unwrap_or_else(|| "must be a non-negative integer".to_owned()),
+        )
     })
 }
 
@@ -36,7 +39,11 @@ pub(crate) fn query<'a, const N: usize>(
     known: &[&str; N],
 ) -> Result<[Option<Cow<'a, str>>; N], ApiError> {
     let mut slots = [const { None }; N];
-    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+    for pair in query
+        .unwrap_or_default()
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+    {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = unescape(name).ok_or_else(|| ApiError::parameter(name, "is badly escaped"))?;
         let Some(slot) = known.iter().position(|known| *known == name) else {
@@ -91,7 +98,10 @@ pub(crate) const ENTRIES: [&str; 12] = [
 pub(crate) fn entries(text: Option<&str>) -> Result<(bool, bool, history::Filter), ApiError> {
     let values = query(text, &ENTRIES)?;
     let value = |name: &str| {
-        let at = ENTRIES.iter().position(|known| *known == name).expect("the name is in the table");
+        let at = ENTRIES
+            .iter()
+            .position(|known| *known == name)
+            .expect("the name is in the table");
         values[at].as_deref()
     };
     let flag = |name: &str| match value(name) {
@@ -103,7 +113,10 @@ pub(crate) fn entries(text: Option<&str>) -> Result<(bool, bool, history::Filter
     let wide = |name: &str, max: u128| value(name).map_or(Ok(0), |text| number(name, text, max));
     let (debits, credits) = (flag("debits")?, flag("credits")?);
     if !debits && !credits {
-        return Err(ApiError::parameter("debits", history::FilterError::Side.to_string()));
+        return Err(ApiError::parameter(
+            "debits",
+            history::FilterError::Side.to_string(),
+        ));
     }
     let filter = history::Filter {
         account: None,
@@ -119,8 +132,9 @@ pub(crate) fn entries(text: Option<&str>) -> Result<(bool, bool, history::Filter
             None => requests::LIMIT_DEFAULT,
         },
         order: match value("order") {
-            Some(text) => requests::order(text)
-                .ok_or_else(|| ApiError::parameter("order", requests::ORDER_NAMES))?,
+            Some(text) => {
+                requests::order(text).ok_or_else(|| ApiError::parameter("order", requests::ORDER_NAMES))?
+            }
             None => history::Order::default(),
         },
         after: value("page")
@@ -130,7 +144,11 @@ pub(crate) fn entries(text: Option<&str>) -> Result<(bool, bool, history::Filter
             .transpose()?,
     };
     filter.validate().map_err(|error| {
-        let name = if error == history::FilterError::Limit { "limit" } else { "timestamp_min" };
+        let name = if error == history::FilterError::Limit {
+            "limit"
+        } else {
+            "timestamp_min"
+        };
         ApiError::parameter(name, error.to_string())
     })?;
     Ok((debits, credits, filter))
@@ -144,11 +162,17 @@ pub(crate) fn moment(name: &str, text: Option<&str>) -> Result<Option<TimestampN
 
 /// How long the client will wait.
 pub(crate) fn timeout(headers: &HeaderMap, max: Duration) -> Result<Option<Duration>, ApiError> {
-    let Some(value) = headers.get(REQUEST_TIMEOUT) else { return Ok(None) };
+    let Some(value) = headers.get(REQUEST_TIMEOUT) else {
+        return Ok(None);
+    };
     let place = || Place::Header("Request-Timeout");
     let max_ms = max.as_millis();
-    let bad =
-        || ApiError::field(place(), format!("must be seconds or milliseconds such as 5, 5s or 250ms, up to {max_ms}ms"));
+    let bad = || {
+        ApiError::field(
+            place(),
+            format!("must be seconds or milliseconds such as 5, 5s or 250ms, up to {max_ms}ms"),
+        )
+    };
     let text = value.to_str().map_err(|_| bad())?;
     let (digits, unit) = match text.strip_suffix("ms") {
         Some(digits) => (digits, 1),
@@ -158,18 +182,25 @@ pub(crate) fn timeout(headers: &HeaderMap, max: Duration) -> Result<Option<Durat
     if count == 0 || count > max_ms {
         return Err(bad());
     }
-    Ok(Some(Duration::from_millis(u64::try_from(count).map_err(|_| bad())?)))
+    Ok(Some(Duration::from_millis(
+        u64::try_from(count).map_err(|_| bad())?,
+    )))
 }
 
 /// The idempotency key: 1 to 255 visible ASCII characters or spaces.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&[u8]>, ApiError> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     let bytes = value.as_bytes();
     let fits = (1..=crate::idempotency::KEY_BYTES_MAX).contains(&bytes.len());
     if !fits || !bytes.iter().all(|b| (0x20..0x7f).contains(b)) || values.next().is_some() {
         let place = Place::Header("Idempotency-Key");
-        return Err(ApiError::field(place, "must be given once, with 1 to 255 visible ASCII characters"));
+        return Err(ApiError::field(
+            place,
+            "must be given once, with 1 to 255 visible ASCII characters",
+        ));
     }
     Ok(Some(bytes))
 }
@@ -233,7 +264,10 @@ mod tests {
 
     #[test]
     fn idempotency_keys_are_bounded() {
-        assert_eq!(idempotency_key(&with("idempotency-key", "a b")), Ok(Some(&b"a b"[..])));
+        assert_eq!(
+            idempotency_key(&with("idempotency-key", "a b")),
+            Ok(Some(&b"a b"[..]))
+        );
         assert!(idempotency_key(&with("idempotency-key", "")).is_err());
         assert_eq!(idempotency_key(&HeaderMap::new()), Ok(None));
     }

@@ -46,8 +46,15 @@ pub(crate) const TRANSFER: [&str; 14] = [
 ];
 
 /// Fields of a transaction.
-pub(crate) const TRANSACTION: [&str; 7] =
-    ["id", "postings", "code", "user_data_128", "user_data_64", "user_data_32", "metadata"];
+pub(crate) const TRANSACTION: [&str; 7] = [
+    "id",
+    "postings",
+    "code",
+    "user_data_128",
+    "user_data_64",
+    "user_data_32",
+    "metadata",
+];
 
 /// Fields of a posting.
 pub(crate) const POSTING: [&str; 4] = ["account_id", "ledger", "side", "amount"];
@@ -102,20 +109,30 @@ struct Reader<'a, 'p, const N: usize> {
 
 impl<'a, 'p, const N: usize> Reader<'a, 'p, N> {
     fn new(value: Value<'a>, path: Path<'p>, names: &'p [&'static str; N]) -> Result<Self, ApiError> {
-        Ok(Self { names, values: value.object(&path, names)?, path })
+        Ok(Self {
+            names,
+            values: value.object(&path, names)?,
+            path,
+        })
     }
 
     fn value(&self, name: &str) -> Option<(Value<'a>, Path<'_>)> {
-        let at = self.names.iter().position(|known| *known == name).expect("the name is in the table");
+        let at = self
+            .names
+            .iter()
+            .position(|known| *known == name)
+            .expect("the name is in the table");
         self.values[at].map(|value| (value, Path::Key(&self.path, self.names[at])))
     }
 
     fn required(&self, name: &'static str) -> Result<(Value<'a>, Path<'_>), ApiError> {
-        self.value(name).ok_or_else(|| Path::Key(&self.path, name).fail("is missing"))
+        self.value(name)
+            .ok_or_else(|| Path::Key(&self.path, name).fail("is missing"))
     }
 
     fn wide(&self, name: &str, max: u128) -> Result<u128, ApiError> {
-        self.value(name).map_or(Ok(0), |(value, path)| value.wide(&path, max))
+        self.value(name)
+            .map_or(Ok(0), |(value, path)| value.wide(&path, max))
     }
 
     fn u128(&self, name: &str) -> Result<u128, ApiError> {
@@ -127,7 +144,8 @@ impl<'a, 'p, const N: usize> Reader<'a, 'p, N> {
     }
 
     fn narrow(&self, name: &str, max: u32) -> Result<u32, ApiError> {
-        self.value(name).map_or(Ok(0), |(value, path)| value.narrow(&path, max))
+        self.value(name)
+            .map_or(Ok(0), |(value, path)| value.narrow(&path, max))
     }
 
     fn code(&self) -> Result<Code, ApiError> {
@@ -136,12 +154,15 @@ impl<'a, 'p, const N: usize> Reader<'a, 'p, N> {
     }
 
     fn text(&self, name: &str) -> Result<String, ApiError> {
-        self.value(name)
-            .map_or(Ok(String::new()), |(value, path)| Ok(value.string(&path)?.into_owned()))
+        self.value(name).map_or(Ok(String::new()), |(value, path)| {
+            Ok(value.string(&path)?.into_owned())
+        })
     }
 
     fn time(&self, name: &str) -> Result<TimestampNs, ApiError> {
-        let Some((value, path)) = self.value(name) else { return Ok(TimestampNs(0)) };
+        let Some((value, path)) = self.value(name) else {
+            return Ok(TimestampNs(0));
+        };
         if let Ok(text) = value.string(&path) {
             return time::parse(&text).map_err(|detail| path.fail(detail));
         }
@@ -168,8 +189,11 @@ fn batch<'a, const N: usize, E>(
     read: impl Fn(&Reader<'a, '_, N>) -> Result<E, ApiError>,
 ) -> Result<Batch<E>, ApiError> {
     let elements = elements(body, name)?;
-    let mut batch =
-        Batch { events: Vec::with_capacity(elements.len()), metadata: Vec::new(), without_id: Vec::new() };
+    let mut batch = Batch {
+        events: Vec::with_capacity(elements.len()),
+        metadata: Vec::new(),
+        without_id: Vec::new(),
+    };
     let list = Path::Key(&Path::Root, name);
     for (at, (index, element)) in (0u32..).zip(elements).enumerate() {
         let reader = Reader::new(element, Path::Index(&list, at), names)?;
@@ -259,7 +283,10 @@ pub(crate) fn transaction(body: &[u8]) -> Result<Transaction, ApiError> {
         .enumerate()
         .map(|(at, element)| posting(element, Path::Index(&path, at)))
         .collect::<Result<_, _>>()?;
-    let metadata = fields.value("metadata").map(|(value, path)| value.metadata(&path)).transpose()?;
+    let metadata = fields
+        .value("metadata")
+        .map(|(value, path)| value.metadata(&path))
+        .transpose()?;
     Ok(Transaction {
         head: TransactionHead {
             id: fields.u128("id")?,
@@ -387,12 +414,30 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_by_its_pointer() {
         let cases: [(&[u8], &str); 9] = [
-            (br#"{"transfers":[{"id":1},{"id":1,"amount":-5}]}"#, "/transfers/1/amount: must be a non-negative"),
-            (br#"{"transfers":[{"amout":1}]}"#, "/transfers/0/amout: is not a known field"),
-            (br#"{"transfers":[{"flags":["pending","pending"]}]}"#, "/transfers/0/flags/1: is given twice"),
-            (br#"{"transfers":[{"flags":["closed"]}]}"#, "/transfers/0/flags/0: is not the name of a flag"),
-            (br#"{"transfers":[{"code":65536}]}"#, "/transfers/0/code: must be at most 65535"),
-            (br#"{"transfers":[{"metadata":[]}]}"#, "/transfers/0/metadata: must be a JSON object"),
+            (
+                br#"{"transfers":[{"id":1},{"id":1,"amount":-5}]}"#,
+                "/transfers/1/amount: must be a non-negative",
+            ),
+            (
+                br#"{"transfers":[{"amout":1}]}"#,
+                "/transfers/0/amout: is not a known field",
+            ),
+            (
+                br#"{"transfers":[{"flags":["pending","pending"]}]}"#,
+                "/transfers/0/flags/1: is given twice",
+            ),
+            (
+                br#"{"transfers":[{"flags":["closed"]}]}"#,
+                "/transfers/0/flags/0: is not the name of a flag",
+            ),
+            (
+                br#"{"transfers":[{"code":65536}]}"#,
+                "/transfers/0/code: must be at most 65535",
+            ),
+            (
+                br#"{"transfers":[{"metadata":[]}]}"#,
+                "/transfers/0/metadata: must be a JSON object",
+            ),
             (br#"{"transfers":[]}"#, "/transfers: from 1 to 8190"),
             (br#"{"transfers":[7]}"#, "/transfers/0: must be an object"),
             (br#"{"x":1}"#, "/x: is not a known field"),
@@ -402,26 +447,38 @@ mod tests {
             assert!(text.starts_with(expected), "{text}");
         }
         assert_eq!(refusal(transfers(b"{}")), "/transfers: is missing");
-        assert_eq!(refusal(lookup(br#"{"ids":[1,1.5]}"#)).split(':').next(), Some("/ids/1"));
+        assert_eq!(
+            refusal(lookup(br#"{"ids":[1,1.5]}"#)).split(':').next(),
+            Some("/ids/1")
+        );
     }
 
     #[test]
     fn a_request_holds_at_most_8190_events() {
         let body = |count: usize| format!("{{\"ids\":[{}]}}", vec!["1"; count].join(","));
         assert_eq!(lookup(body(8_190).as_bytes()).unwrap().len(), 8_190);
-        assert_eq!(refusal(lookup(body(8_191).as_bytes())), "/ids: from 1 to 8190 are needed");
+        assert_eq!(
+            refusal(lookup(body(8_191).as_bytes())),
+            "/ids: from 1 to 8190 are needed"
+        );
     }
 
     #[test]
     fn senseless_queries_are_refused_with_the_reason() {
         let read = |body: &str| query(body.as_bytes(), Kind::Transfers);
         assert_eq!(read("{}").unwrap().limit, LIMIT_DEFAULT);
-        assert_eq!(refusal(read(r#"{"limit":0}"#)), "/limit: limit must be from 1 to 8190");
+        assert_eq!(
+            refusal(read(r#"{"limit":0}"#)),
+            "/limit: limit must be from 1 to 8190"
+        );
         let bounds = r#"{"timestamp_min":"2","timestamp_max":"1"}"#;
         assert!(refusal(read(bounds)).starts_with("/timestamp_min: "));
         assert!(refusal(read(r#"{"order":"up"}"#)).starts_with("/order: must be newest_first"));
         assert!(refusal(read(r#"{"page":"a1.5"}"#)).starts_with("/page: "));
-        assert_eq!(read(r#"{"page":"t1.5"}"#).unwrap().after, Some(ledger::RowNumber(5)));
+        assert_eq!(
+            read(r#"{"page":"t1.5"}"#).unwrap().after,
+            Some(ledger::RowNumber(5))
+        );
         let dated = read(r#"{"timestamp_max":"1970-01-01T00:00:01Z"}"#).unwrap();
         assert_eq!(dated.timestamp_max, TimestampNs(1_000_000_000));
     }
@@ -431,6 +488,9 @@ mod tests {
         let body = br#"{"id":"1","postings":[{"account_id":1,"ledger":1,"side":"debit"}]}"#;
         assert_eq!(refusal(transaction(body)), "/postings/0/amount: is missing");
         let body = br#"{"id":"1","postings":[{"account_id":1,"ledger":1,"side":"up","amount":1}]}"#;
-        assert_eq!(refusal(transaction(body)), "/postings/0/side: must be debit or credit");
+        assert_eq!(
+            refusal(transaction(body)),
+            "/postings/0/side: must be debit or credit"
+        );
     }
 }

@@ -9,7 +9,9 @@ pub(crate) fn parse(text: &str) -> Result<TimestampNs, String> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         let number = super::body::decimal(text, u128::from(u64::MAX))
             .map_err(|detail| detail.unwrap_or_else(|| WHAT.to_owned()))?;
-        return u64::try_from(number).map(TimestampNs).map_err(|_| WHAT.to_owned());
+        return u64::try_from(number)
+            .map(TimestampNs)
+            .map_err(|_| WHAT.to_owned());
     }
     let moment: jiff::Timestamp = text.parse().map_err(|_| WHAT.to_owned())?;
     u64::try_from(moment.as_nanosecond())
@@ -31,7 +33,15 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "yesterday", "2026-01-31", "-1", "1.5", "18446744073709551616", "1969-12-31T23:59:59Z"] {
+        for text in [
+            "",
+            "yesterday",
+            "2026-01-31",
+            "-1",
+            "1.5",
+            "18446744073709551616",
+            "1969-12-31T23:59:59Z",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -181,7 +181,11 @@ pub(crate) fn transfer(view: TransferView) -> Result<impl Serialize, ApiError> {
     }
     let (row, transfer) = (&view.row, &view.row.transfer);
     Ok(Transfer {
-        kind: if row.kind == RowKind::Expired { "expiry" } else { "transfer" },
+        kind: if row.kind == RowKind::Expired {
+            "expiry"
+        } else {
+            "transfer"
+        },
         id: Text(transfer.id.0),
         debit_account_id: Text(transfer.debit_account_id.0),
         credit_account_id: Text(transfer.credit_account_id.0),
@@ -212,7 +216,10 @@ pub(crate) struct Accounts<A> {
 /// Accounts and the way to the next page.
 pub(crate) fn accounts(page: Page<AccountView>) -> Result<Accounts<impl Serialize>, ApiError> {
     let next_page = page.next.map(|after| page::token(Kind::Accounts, after));
-    Ok(Accounts { accounts: page.items.into_iter().map(account).collect::<Result<_, _>>()?, next_page })
+    Ok(Accounts {
+        accounts: page.items.into_iter().map(account).collect::<Result<_, _>>()?,
+        next_page,
+    })
 }
 
 /// `{"transfers": […], "next_page": …}`
@@ -226,7 +233,10 @@ pub(crate) struct Transfers<T> {
 /// Transfers and the way to the next page.
 pub(crate) fn transfers(page: Page<TransferView>) -> Result<Transfers<impl Serialize>, ApiError> {
     let next_page = page.next.map(|after| page::token(Kind::Transfers, after));
-    Ok(Transfers { transfers: page.items.into_iter().map(transfer).collect::<Result<_, _>>()?, next_page })
+    Ok(Transfers {
+        transfers: page.items.into_iter().map(transfer).collect::<Result<_, _>>()?,
+        next_page,
+    })
 }
 
 /// An account's totals at a moment.

@@ -17,6 +17,11 @@ pub const JUMP: Duration = Duration::from_millis(500);
 pub trait Clock: Send + Sync + 'static {
     /// Nanoseconds since the Unix epoch, never going back.
     fn now(&self) -> TimestampNs;
+
+    /// What deadlines of requests are compared with.
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 /// The system's clock, steadied.

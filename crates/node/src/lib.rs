@@ -26,3 +26,14 @@ pub use node::{Feed, Node};
 pub use options::NodeOptions;
 pub use recovery::Layout;
 pub use verify::{VerifyReport, VerifyStage, verify};
+
+/// The node's parts, for the simulator, which runs them in an order of its own on a disk and a clock of its own.
+/// Everyone else uses [`Node`].
+pub mod parts {
+    pub use crate::reads::{FoundAccount, Read, ReadAnswer, State};
+    pub use crate::recovery::{Reading, Recovered, apply_block, recover, run_jobs};
+    pub use crate::sequencer::{Batch, Sequencer};
+    pub use crate::threads::{
+        Background, Chore, DiskWatch, IndexerLoop, SequencerLoop, Shared, ToIndexer, Turn, announce,
+    };
+}

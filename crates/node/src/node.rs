@@ -1,11 +1,9 @@
 //! The node as the edges see it. Owns: the threads, and when a read may answer.
 
-use crate::clock::{Clock, SystemClock};
-use crate::inbox::Inbox;
+use crate::clock::SystemClock;
 use crate::metadata::MetadataSealer;
-use crate::metrics::Metrics;
 use crate::reads::{FoundAccount, Read, State};
-use crate::recovery::{Layout, recover};
+use crate::recovery::{Layout, Reading, recover};
 use crate::sequencer::Sequencer;
 use crate::threads::{self, Background, DiskWatch, Shared};
 use crate::{
@@ -20,7 +18,6 @@ use ledger::{
 };
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use storage::{DirectoryLock, FileSystem, Storage};
@@ -66,22 +63,16 @@ impl Node {
             flush_rows: options.index_flush_rows,
             ..history::Options::default()
         };
-        let recovered = recover(storage.clone(), options, history_options, random_u64(), progress)?;
-        let metrics = Metrics::default();
-        metrics.height.store(recovered.head.height.0, Ordering::Relaxed);
-        metrics.indexed.store(recovered.head.height.0, Ordering::Relaxed);
-        metrics.rows.store(recovered.ledger.rows().0, Ordering::Relaxed);
-        metrics
-            .accounts_total
-            .store(u64::from(recovered.ledger.accounts_len()), Ordering::Relaxed);
-        let shared = Arc::new(Shared {
-            inbox: Inbox::new(options),
-            durable: watch::Sender::new(recovered.head.height),
-            indexed: watch::Sender::new(recovered.head.height),
-            metrics,
-            index_lag_rows: AtomicU64::new(0),
-            index_lag_rows_max: options.index_lag_rows_max,
-        });
+        let seed = random_u64();
+        let recovered = recover(
+            storage.clone(),
+            options,
+            history_options,
+            seed,
+            Reading::Ahead,
+            progress,
+        )?;
+        let shared = Arc::new(Shared::new(options, &recovered));
         let inner = Inner {
             shared: shared.clone(),
             reader: recovered.reader.clone(),
@@ -479,9 +470,13 @@ fn start(
     let background = threads::spawn("background", move || background.run(&chores, &from_background))?;
     let disk = threads::spawn("disk", move || disk_watch.run(&to_disk, &disk_stopped))?;
     let sequencer = threads::spawn("sequencer", move || {
-        let clock = SystemClock::default();
-        let clock: &dyn Clock = &clock;
-        threads::run_sequencer(sequencer, &archive, &to_sequencer, clock, &commit)
+        threads::run_sequencer(
+            sequencer,
+            archive,
+            &to_sequencer,
+            &SystemClock::default(),
+            &commit,
+        )
     })?;
     Ok(Running {
         sequencer,

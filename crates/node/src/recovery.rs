@@ -6,7 +6,7 @@
 
 use crate::{NodeError, NodeOptions, snapshots};
 use history::{HistoryError, Position, Reader, Writer};
-use journal::{Block, BlockReader, Entry, Head, LocalJournal, LocalOptions, Results, ShardId};
+use journal::{Block, BlockReader, Entry, Head, JournalError, LocalJournal, LocalOptions, Results};
 use ledger::{CommandBody, Height, Ledger, Outcome};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,6 +59,15 @@ pub struct Recovered {
     pub keys: KeyRing,
 }
 
+/// How the replay gets its blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// From a thread that reads, decrypts and checks ahead of the replay.
+    Ahead,
+    /// On the replay's own thread: slower, but every run touches the disk in the same order.
+    Inline,
+}
+
 /// Opens journal, history and snapshot and replays what is missing. `progress` is told height and head.
 ///
 /// # Errors
@@ -68,6 +77,7 @@ pub fn recover(
     options: &NodeOptions,
     history_options: history::Options,
     hash_seed: u64,
+    reading: Reading,
     mut progress: impl FnMut(Height, Height),
 ) -> Result<Recovered, NodeError> {
     let layout = Layout::new(options);
@@ -78,7 +88,6 @@ pub fn recover(
     }
     let keys = KeyRing::from_file(&*storage, &layout.keys)?;
     let local = LocalOptions {
-        shard: ShardId(0),
         segment_bytes: options.segment_bytes,
         ..LocalOptions::default()
     };
@@ -103,17 +112,24 @@ pub fn recover(
         None => (Height(0), Ledger::with_hash_seed(hash_seed)),
     };
     let start = Height(from.0 + 1);
-    replay(&*blocks, start, &mut ledger, &reader, |block, outcomes| {
-        for outcome in outcomes.iter() {
-            writer.append(outcome)?;
-        }
-        if block.height > writer.published().height {
-            writer.commit(block.height, block.hash.0)?;
-        }
-        run_jobs(&mut writer)?;
-        progress(block.height, head.height);
-        Ok(())
-    })?;
+    replay(
+        &*blocks,
+        start,
+        reading,
+        &mut ledger,
+        &reader,
+        |block, outcomes| {
+            for outcome in outcomes.iter() {
+                writer.append(outcome)?;
+            }
+            if block.height > writer.published().height {
+                writer.commit(block.height, block.hash.0)?;
+            }
+            run_jobs(&mut writer)?;
+            progress(block.height, head.height);
+            Ok(())
+        },
+    )?;
     if reader.published().rows != ledger.rows() {
         return Err(NodeError::HistoryBehind {
             history: reader.published().rows,
@@ -138,11 +154,22 @@ pub fn recover(
 pub fn replay(
     blocks: &dyn BlockReader,
     from: Height,
+    reading: Reading,
     ledger: &mut Ledger,
     archive: &Reader,
     mut each: impl FnMut(&Block, &mut Vec<Outcome>) -> Result<(), NodeError>,
 ) -> Result<(), NodeError> {
     let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut next = |block: Result<Block, JournalError>| {
+        let block = block?;
+        apply_block(ledger, archive, &block, &mut outcomes)?;
+        each(&block, &mut outcomes)?;
+        ledger.forget_archived(archive.archived_below());
+        Ok(())
+    };
+    if reading == Reading::Inline {
+        return blocks.scan(from).try_for_each(next);
+    }
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(BLOCKS_AHEAD);
         // Reading, decrypting and checking hashes goes on beside the replay.
@@ -156,13 +183,7 @@ pub fn replay(
                 }
             })
             .map_err(NodeError::Thread)?;
-        for block in receiver {
-            let block = block?;
-            apply_block(ledger, archive, &block, &mut outcomes)?;
-            each(&block, &mut outcomes)?;
-            ledger.forget_archived(archive.archived_below());
-        }
-        Ok(())
+        receiver.into_iter().try_for_each(&mut next)
     })
 }
 

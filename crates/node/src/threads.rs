@@ -3,17 +3,18 @@
 //! `sequencer` applies, `journal` makes durable and answers, `history` indexes, `background` (low priority) writes
 //! runs and snapshots, `disk` prepares segments and watches for room. Nothing slow runs on the first two.
 
-use crate::NodeError;
 use crate::clock::Clock;
 use crate::error::stop_process;
 use crate::inbox::{Arrivals, Committed, Inbox};
 use crate::metrics::Metrics;
 use crate::reads::Read;
+use crate::recovery::Recovered;
 use crate::sequencer::{Batch, Sequencer};
 use crate::snapshots::SnapshotPosition;
+use crate::{NodeError, NodeOptions};
 use crossbeam_channel::{Receiver, Sender};
 use history::{HistoryError, Job, JobDone, Reader, Writer};
-use journal::{AppendError, Draft, Journal, JournalError, Preparer, Term};
+use journal::{AppendError, Draft, Head, Journal, JournalError, Preparer, Term};
 use ledger::{Height, Outcome, Snapshot};
 use std::io;
 use std::path::PathBuf;
@@ -51,6 +52,25 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// For a node that goes on from what was recovered.
+    pub fn new(options: &NodeOptions, recovered: &Recovered) -> Self {
+        let height = recovered.head.height;
+        let metrics = Metrics::default();
+        metrics.height.store(height.0, Ordering::Relaxed);
+        metrics.indexed.store(height.0, Ordering::Relaxed);
+        metrics.rows.store(recovered.ledger.rows().0, Ordering::Relaxed);
+        let accounts = u64::from(recovered.ledger.accounts_len());
+        metrics.accounts_total.store(accounts, Ordering::Relaxed);
+        Self {
+            inbox: Inbox::new(options),
+            durable: watch::Sender::new(height),
+            indexed: watch::Sender::new(height),
+            metrics,
+            index_lag_rows: AtomicU64::new(0),
+            index_lag_rows_max: options.index_lag_rows_max,
+        }
+    }
+
     fn index_is_behind(&self) -> bool {
         self.index_lag_rows.load(Ordering::Relaxed) > self.index_lag_rows_max
     }
@@ -87,50 +107,102 @@ pub enum Chore {
     Snapshot(SnapshotPosition, Snapshot),
 }
 
-/// Runs the sequencer until the inbox stops and everything taken in is committed.
-pub fn run_sequencer(
-    mut sequencer: Sequencer<Reader>,
-    archive: &Reader,
-    shared: &Shared,
-    clock: &dyn Clock,
-    commit: &Sender<Batch>,
-) -> Result<(), NodeError> {
-    sequencer.begin_epoch(clock.now())?;
-    let mut arrivals = Arrivals::default();
-    let mut spare = None;
-    loop {
-        let blocked = sequencer.is_committing() && sequencer.is_full() || shared.index_is_behind();
-        let patience = if !arrivals.writes.is_empty() && !blocked
-            || sequencer.has_open() && !sequencer.is_committing()
-        {
-            Some(Duration::ZERO)
-        } else {
-            until_expiry(&sequencer, clock)
-        };
-        shared.inbox.collect(&mut arrivals, patience);
+/// The sequencer and what it has taken in, stepped by its thread (or by the simulator).
+pub struct SequencerLoop {
+    sequencer: Sequencer<Reader>,
+    archive: Reader,
+    arrivals: Arrivals<Read>,
+    spare: Option<Draft>,
+}
+
+/// What a turn of the sequencer came to.
+pub struct Turn {
+    /// A block that is to be committed now; there is none while another one is under way.
+    pub batch: Option<Batch>,
+    /// The inbox stops and everything taken in is durable.
+    pub finished: bool,
+}
+
+impl SequencerLoop {
+    /// Begins the writer's term.
+    pub fn new(
+        mut sequencer: Sequencer<Reader>,
+        archive: Reader,
+        clock: &dyn Clock,
+    ) -> Result<Self, NodeError> {
+        sequencer.begin_epoch(clock.now())?;
+        Ok(Self {
+            sequencer,
+            archive,
+            arrivals: Arrivals::default(),
+            spare: None,
+        })
+    }
+
+    /// Takes in what arrived, waiting at most `patience`, and does what it can about it.
+    pub fn turn(
+        &mut self,
+        shared: &Shared,
+        clock: &dyn Clock,
+        patience: Option<Duration>,
+    ) -> Result<Turn, NodeError> {
+        let Self {
+            sequencer, arrivals, ..
+        } = self;
+        shared.inbox.collect(arrivals, patience);
         for Committed { height, draft } in arrivals.committed.drain(..) {
             sequencer.committed(height);
-            spare = Some(draft);
+            self.spare = Some(draft);
         }
         sequencer.recycle(&mut arrivals.spent);
         while let Some(read) = arrivals.reads.pop_front() {
             sequencer.read(read);
         }
-        take_up_writes(&mut sequencer, &mut arrivals, shared, clock)?;
+        take_up_writes(sequencer, arrivals, shared, clock)?;
         if !sequencer.is_full() && !shared.inbox.storage_full() {
             sequencer.expire(clock.now())?;
         }
+        let mut batch = None;
         if !sequencer.is_committing() {
-            sequencer.forget_archived(archive.archived_below());
-            if let Some(batch) = sequencer.seal(spare.take()) {
-                commit.send(batch).expect("the committer outlives the sequencer");
-            }
+            sequencer.forget_archived(self.archive.archived_below());
+            batch = sequencer.seal(self.spare.take());
         }
-        if arrivals.stopping
+        let finished = arrivals.stopping
             && arrivals.writes.is_empty()
             && !sequencer.is_committing()
-            && !sequencer.has_open()
+            && !sequencer.has_open();
+        Ok(Turn { batch, finished })
+    }
+
+    /// How long the next turn may wait for something to arrive; `None`: for ever.
+    fn patience(&self, shared: &Shared, clock: &dyn Clock) -> Option<Duration> {
+        let sequencer = &self.sequencer;
+        let blocked = sequencer.is_committing() && sequencer.is_full() || shared.index_is_behind();
+        if !self.arrivals.writes.is_empty() && !blocked || sequencer.has_open() && !sequencer.is_committing()
         {
+            Some(Duration::ZERO)
+        } else {
+            until_expiry(sequencer, clock)
+        }
+    }
+}
+
+/// Runs the sequencer until the inbox stops and everything taken in is committed.
+pub fn run_sequencer(
+    sequencer: Sequencer<Reader>,
+    archive: Reader,
+    shared: &Shared,
+    clock: &dyn Clock,
+    commit: &Sender<Batch>,
+) -> Result<(), NodeError> {
+    let mut sequencer = SequencerLoop::new(sequencer, archive, clock)?;
+    loop {
+        let patience = sequencer.patience(shared, clock);
+        let Turn { batch, finished } = sequencer.turn(shared, clock, patience)?;
+        if let Some(batch) = batch {
+            commit.send(batch).expect("the committer outlives the sequencer");
+        }
+        if finished {
             return Ok(());
         }
     }
@@ -145,7 +217,7 @@ fn take_up_writes(
     if arrivals.writes.is_empty() {
         return Ok(());
     }
-    let (now, instant) = (clock.now(), Instant::now());
+    let (now, instant) = (clock.now(), clock.instant());
     let (mut requests, mut events) = (0, 0);
     while events < EVENTS_PER_TURN && !sequencer.is_full() && !shared.index_is_behind() {
         let Some(write) = arrivals.writes.pop_front() else {
@@ -178,45 +250,50 @@ pub fn run_committer(
     for mut batch in batches {
         let started = Instant::now();
         let head = append(&mut *journal, term, &mut batch.draft, shared)?;
-        assert_eq!(
-            head.height, batch.height,
-            "the journal appends where the sequencer expects"
-        );
         shared.metrics.append.record(started.elapsed());
-        shared.metrics.height.store(head.height.0, Ordering::Relaxed);
-        shared.durable.send_replace(head.height);
-        let mut draft = std::mem::take(&mut batch.draft);
-        draft.clear();
-        shared.inbox.committed(Committed {
-            height: head.height,
-            draft,
-        });
-        for (_, reply) in &batch.replies {
-            shared.metrics.count(reply);
-        }
-        batch.answer();
-        let rows = batch
-            .outcomes
-            .iter()
-            .map(|outcome| outcome.rows.len() as u64)
-            .sum();
-        shared.index_lag_rows.fetch_add(rows, Ordering::Relaxed);
-        let position = SnapshotPosition {
-            height: head.height,
-            hash: head.hash.0,
-            rows: batch.rows,
-        };
-        let durable = Durable {
-            height: head.height,
-            hash: head.hash.0,
-            outcomes: batch.outcomes,
-            rows,
-            snapshot: batch.snapshot.map(|snapshot| (position, snapshot)),
-        };
-        indexer.send(ToIndexer::Block(durable)).expect(OUTLIVES);
+        announce(head, batch, indexer, shared);
     }
     indexer.send(ToIndexer::Stop).expect(OUTLIVES);
     Ok(())
+}
+
+/// The block is durable: its answers leave, and it goes on to the index.
+pub fn announce(head: Head, mut batch: Batch, indexer: &Sender<ToIndexer>, shared: &Shared) {
+    assert_eq!(
+        head.height, batch.height,
+        "the journal appends where the sequencer expects"
+    );
+    shared.metrics.height.store(head.height.0, Ordering::Relaxed);
+    shared.durable.send_replace(head.height);
+    let mut draft = std::mem::take(&mut batch.draft);
+    draft.clear();
+    shared.inbox.committed(Committed {
+        height: head.height,
+        draft,
+    });
+    for (_, reply) in &batch.replies {
+        shared.metrics.count(reply);
+    }
+    batch.answer();
+    let rows = batch
+        .outcomes
+        .iter()
+        .map(|outcome| outcome.rows.len() as u64)
+        .sum();
+    shared.index_lag_rows.fetch_add(rows, Ordering::Relaxed);
+    let position = SnapshotPosition {
+        height: head.height,
+        hash: head.hash.0,
+        rows: batch.rows,
+    };
+    let durable = Durable {
+        height: head.height,
+        hash: head.hash.0,
+        outcomes: batch.outcomes,
+        rows,
+        snapshot: batch.snapshot.map(|snapshot| (position, snapshot)),
+    };
+    indexer.send(ToIndexer::Block(durable)).expect(OUTLIVES);
 }
 
 /// Appends; while the disk is full, writes are refused at the door and this block is tried again.
@@ -225,7 +302,7 @@ fn append(
     term: Term,
     draft: &mut Draft,
     shared: &Shared,
-) -> Result<journal::Head, NodeError> {
+) -> Result<Head, NodeError> {
     loop {
         match journal.append(term, draft) {
             Err(AppendError::Full { .. }) => {
@@ -237,46 +314,100 @@ fn append(
     }
 }
 
+/// The index's writer and its work under way, stepped by its thread (or by the simulator).
+pub struct IndexerLoop {
+    writer: Writer,
+    /// Jobs given out and not yet back.
+    running: usize,
+    /// The disk was full: no job before [`ToIndexer::Retry`].
+    waiting: bool,
+    stopping: bool,
+}
+
+impl IndexerLoop {
+    /// For the writer as it was recovered.
+    pub fn new(writer: Writer) -> Self {
+        Self {
+            writer,
+            running: 0,
+            waiting: false,
+            stopping: false,
+        }
+    }
+
+    /// Does what an arrival asks for, and hands out the jobs that there are.
+    pub fn arrival(
+        &mut self,
+        arrival: ToIndexer,
+        chores: &Sender<Chore>,
+        shared: &Shared,
+    ) -> Result<(), NodeError> {
+        match arrival {
+            ToIndexer::Block(block) => index(&mut self.writer, block, chores, shared)?,
+            ToIndexer::Done(done) => {
+                self.running -= 1;
+                self.writer.install(done)?;
+            }
+            ToIndexer::NoRoom(ticket) => {
+                self.running -= 1;
+                self.writer.job_failed(ticket);
+                self.waiting = true;
+            }
+            ToIndexer::Retry => self.waiting = false,
+            ToIndexer::Stop => self.stopping = true,
+        }
+        while !self.stopping && !self.waiting {
+            let Some(job) = self.writer.next_job() else { break };
+            self.running += 1;
+            chores
+                .send(Chore::Index(job))
+                .expect("the background thread outlives the indexer");
+        }
+        Ok(())
+    }
+
+    /// Whether a full disk holds work back until [`ToIndexer::Retry`].
+    pub fn waits_for_room(&self) -> bool {
+        self.waiting
+    }
+
+    /// Whether the committer stopped and no job runs.
+    pub fn is_finished(&self) -> bool {
+        self.stopping && self.running == 0
+    }
+
+    /// The writer, for what is left to be written out.
+    pub fn into_writer(self) -> Writer {
+        self.writer
+    }
+}
+
 /// Indexes durable blocks and hands work to the background, until the committer stopped and no job runs.
 pub fn run_indexer(
-    mut writer: Writer,
+    writer: Writer,
     arrivals: &Receiver<ToIndexer>,
     chores: &Sender<Chore>,
     shared: &Shared,
 ) -> Result<Writer, NodeError> {
-    let mut running = 0_usize;
+    let mut indexer = IndexerLoop::new(writer);
     let mut retry_at: Option<Instant> = None;
-    let mut stopping = false;
-    while !stopping || running > 0 {
+    loop {
         let arrival = match retry_at {
             None => arrivals
                 .recv()
                 .expect("the background thread outlives the indexer"),
             Some(at) => arrivals.recv_deadline(at).unwrap_or(ToIndexer::Retry),
         };
-        match arrival {
-            ToIndexer::Block(block) => index(&mut writer, block, chores, shared)?,
-            ToIndexer::Done(done) => {
-                running -= 1;
-                writer.install(done)?;
-            }
-            ToIndexer::NoRoom(ticket) => {
-                running -= 1;
-                writer.job_failed(ticket);
-                retry_at = Some(Instant::now() + INDEX_RETRY);
-            }
-            ToIndexer::Retry => retry_at = None,
-            ToIndexer::Stop => stopping = true,
-        }
-        while !stopping && retry_at.is_none() {
-            let Some(job) = writer.next_job() else { break };
-            running += 1;
-            chores
-                .send(Chore::Index(job))
-                .expect("the background thread outlives the indexer");
+        indexer.arrival(arrival, chores, shared)?;
+        retry_at = match retry_at {
+            _ if !indexer.waits_for_room() => None,
+            None => Some(Instant::now() + INDEX_RETRY),
+            waiting => waiting,
+        };
+        if indexer.is_finished() {
+            return Ok(indexer.into_writer());
         }
     }
-    Ok(writer)
 }
 
 fn index(
@@ -323,15 +454,20 @@ impl Background {
     pub fn run(&self, chores: &Receiver<Chore>, indexer: &Sender<ToIndexer>) -> Result<(), NodeError> {
         lower_priority();
         for chore in chores {
-            match chore {
-                Chore::Index(job) => {
-                    // The indexer may have stopped already; its work is then done again after the next start.
-                    let _ = indexer.send(run_job(job)?);
-                }
-                Chore::Snapshot(position, snapshot) => self.write_snapshot(position, &snapshot)?,
+            // The indexer may have stopped already; its work is then done again after the next start.
+            if let Some(done) = self.chore(chore)? {
+                let _ = indexer.send(done);
             }
         }
         Ok(())
+    }
+
+    /// Does one chore; gives what the indexer is to be told of it.
+    pub fn chore(&self, chore: Chore) -> Result<Option<ToIndexer>, NodeError> {
+        match chore {
+            Chore::Index(job) => run_job(job).map(Some),
+            Chore::Snapshot(position, snapshot) => self.write_snapshot(position, &snapshot).map(|()| None),
+        }
     }
 
     fn write_snapshot(&self, position: SnapshotPosition, snapshot: &Snapshot) -> Result<(), NodeError> {
@@ -385,7 +521,8 @@ impl DiskWatch {
         }
     }
 
-    fn step(&self, shared: &Shared) -> Result<(), NodeError> {
+    /// Looks once.
+    pub fn step(&self, shared: &Shared) -> Result<(), NodeError> {
         let available = self.storage.available_bytes(&self.directory);
         let available = available.map_err(|source| NodeError::File {
             path: self.directory.clone(),

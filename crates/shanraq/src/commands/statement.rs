@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use ledger::{AccountId, TimestampNs};
 use payments::{AccountKind, AccountRef, StatementFormat, StatementPort, StatementRequest, write_statement};
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Write an account's statement; balances and entries are those of one history.
@@ -79,13 +79,25 @@ pub fn run(args: &StatementArgs) -> Result<()> {
         with_pending: args.pending,
     };
     let bar = Bar::new("statement");
-    let mut output: Box<dyn Write> = match &args.output {
-        None => Box::new(std::io::stdout().lock()),
-        Some(path) => Box::new(std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?),
-    };
-    let mut buffered = BufWriter::new(&mut output);
-    write_statement(&mut port, &request, args.format.format(), &mut buffered, &mut |progress| bar.show(progress))?;
-    buffered.flush()?;
+    let format = args.format.format();
+    let mut show = |progress| bar.show(progress);
+    match &args.output {
+        None => {
+            let mut output = BufWriter::new(std::io::stdout().lock());
+            write_statement(&mut port, &request, format, &mut output, &mut show)?;
+            output.flush()?;
+        }
+        Some(path) => {
+            // A statement that fails half-way must not stand there like a whole one.
+            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let file = tempfile::NamedTempFile::new_in(directory)
+                .with_context(|| format!("cannot write below {}", directory.display()))?;
+            let mut output = BufWriter::new(file);
+            write_statement(&mut port, &request, format, &mut output, &mut show)?;
+            let file = output.into_inner().map_err(|error| error.into_error())?;
+            file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use ledger::{
 };
 use node::{Node, NodeOptions};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,7 +30,15 @@ struct Setup {
     node: Node,
     client: Client,
     proxy: watch::Sender<Mode>,
+    connections: watch::Receiver<usize>,
     _directory: TempDir,
+}
+
+impl Drop for Setup {
+    fn drop(&mut self) {
+        // Before the directory goes away under it.
+        self.node.stop();
+    }
 }
 
 impl Setup {
@@ -52,7 +61,7 @@ impl Setup {
             std::future::pending(),
         ));
         let (proxy, mode) = watch::channel(Mode::Pass);
-        let address = start_proxy(server, mode).await;
+        let (address, connections) = start_proxy(server, mode).await;
         let options = Options {
             timeout,
             ..Options::default()
@@ -64,6 +73,7 @@ impl Setup {
             node,
             client,
             proxy,
+            connections,
             _directory: directory,
         }
     }
@@ -83,6 +93,13 @@ impl Setup {
         setup
     }
 
+    /// Breaks every connection, and lets new ones through if `then` says so.
+    async fn cut(&mut self, then: Mode) {
+        self.proxy.send_replace(Mode::Cut);
+        self.connections.wait_for(|open| *open == 0).await.unwrap();
+        self.proxy.send_replace(then);
+    }
+
     /// Waits until the node has applied the transfer, whatever the client heard.
     async fn applied(&self, id: u128) {
         while self
@@ -97,18 +114,29 @@ impl Setup {
     }
 }
 
-async fn start_proxy(server: SocketAddr, mode: watch::Receiver<Mode>) -> SocketAddr {
+async fn start_proxy(
+    server: SocketAddr,
+    mode: watch::Receiver<Mode>,
+) -> (SocketAddr, watch::Receiver<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let (count, connections) = watch::channel(0);
+    let count = Arc::new(count);
     tokio::spawn(async move {
         loop {
             let (client, _) = listener.accept().await.unwrap();
-            if *mode.borrow() != Mode::Cut {
-                tokio::spawn(carry(client, server, mode.clone()));
+            let (mode, count) = (mode.clone(), count.clone());
+            if *mode.borrow() == Mode::Cut {
+                continue;
             }
+            count.send_modify(|open| *open += 1);
+            tokio::spawn(async move {
+                carry(client, server, mode).await;
+                count.send_modify(|open| *open -= 1);
+            });
         }
     });
-    address
+    (address, connections)
 }
 
 async fn carry(client: TcpStream, server: SocketAddr, mut mode: watch::Receiver<Mode>) {
@@ -199,15 +227,14 @@ async fn concurrent_calls_share_requests_and_each_gets_its_own_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transfer_whose_answer_was_lost_is_done_once_and_reported_as_done() {
-    let setup = Setup::with_accounts(LONG).await;
+    let mut setup = Setup::with_accounts(LONG).await;
     setup.proxy.send_replace(Mode::Mute);
     let call = tokio::spawn({
         let client = setup.client.clone();
         async move { client.transfer(transfer(7)).await }
     });
     setup.applied(7).await;
-    setup.proxy.send_replace(Mode::Cut);
-    setup.proxy.send_replace(Mode::Pass);
+    setup.cut(Mode::Pass).await;
     let reply = call.await.unwrap().unwrap();
     assert_eq!(reply.result, CreateTransferResult::Exists);
     assert_eq!(reply.credit.credits_posted, Amount(1));
@@ -224,7 +251,7 @@ async fn a_transfer_whose_answer_was_lost_is_done_once_and_reported_as_done() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_whose_answer_was_lost_is_reported_as_done_with_all_its_events() {
-    let setup = Setup::with_accounts(LONG).await;
+    let mut setup = Setup::with_accounts(LONG).await;
     let linked = |id| Transfer {
         flags: TransferFlags::LINKED,
         ..transfer(id)
@@ -239,8 +266,7 @@ async fn a_chain_whose_answer_was_lost_is_reported_as_done_with_all_its_events()
         }
     });
     setup.applied(13).await;
-    setup.proxy.send_replace(Mode::Cut);
-    setup.proxy.send_replace(Mode::Pass);
+    setup.cut(Mode::Pass).await;
     let replies = call.await.unwrap().unwrap();
     let stored = setup
         .client
@@ -257,7 +283,7 @@ async fn a_chain_whose_answer_was_lost_is_reported_as_done_with_all_its_events()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn past_the_deadline_a_sent_transfer_is_unknown_and_one_that_never_left_is_not_done() {
-    let setup = Setup::with_accounts(LONG).await;
+    let mut setup = Setup::with_accounts(LONG).await;
     let hasty = setup.client.with_timeout(SHORT);
     setup.proxy.send_replace(Mode::Mute);
     assert_eq!(hasty.transfer(transfer(1)).await, Err(Error::Unknown));
@@ -265,7 +291,7 @@ async fn past_the_deadline_a_sent_transfer_is_unknown_and_one_that_never_left_is
         hasty.submit_transfers(vec![transfer(2)]).await,
         Err(Error::Unknown)
     );
-    setup.proxy.send_replace(Mode::Cut);
+    setup.cut(Mode::Cut).await;
     let refused = hasty.transfer(transfer(3)).await;
     assert!(matches!(refused, Err(Error::NotDone(_))), "{refused:?}");
     setup.proxy.send_replace(Mode::Pass);

@@ -14,8 +14,15 @@ pub struct Server {
     pub address: SocketAddr,
     pub node: Node,
     stop: Option<oneshot::Sender<()>>,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: Option<JoinHandle<std::io::Result<()>>>,
     _directory: TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Before the directory goes away under it.
+        self.node.stop();
+    }
 }
 
 impl Server {
@@ -39,7 +46,7 @@ impl Server {
             address,
             node,
             stop: Some(stop),
-            serving,
+            serving: Some(serving),
             _directory: directory,
         }
     }
@@ -47,9 +54,7 @@ impl Server {
     /// Stops the listener and waits until it has drained.
     pub async fn stop(mut self) {
         let _ = self.stop.take().unwrap().send(());
-        self.serving.await.unwrap().unwrap();
-        let node = self.node;
-        tokio::task::spawn_blocking(move || node.stop()).await.unwrap();
+        self.serving.take().unwrap().await.unwrap().unwrap();
     }
 
     pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {

@@ -59,6 +59,19 @@ pub struct FaultRates {
     pub flip_ppm: u32,
 }
 
+/// What has gone wrong so far, for those who must show that something did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Operations that failed by plan or by rate.
+    pub faults: u64,
+    /// Files of which a crash kept some unsynced sectors and lost others.
+    pub torn: u64,
+    /// Writes that found no room.
+    pub full: u64,
+    /// Reads that saw a flipped bit.
+    pub flipped_reads: u64,
+}
+
 /// The file system; clones are the same one.
 #[derive(Clone)]
 pub struct FaultyStorage {
@@ -84,6 +97,8 @@ struct State {
     counts: BTreeMap<Operation, u64>,
     rates: FaultRates,
     capacity: Option<u64>,
+    quiet: bool,
+    tally: Tally,
 }
 
 #[derive(Clone)]
@@ -198,6 +213,18 @@ impl FaultyStorage {
         self.lock().capacity = bytes;
     }
 
+    /// While quiet, nothing fails, nothing is counted and a machine that has stopped can be read: for an observer,
+    /// who must not change what he observes.
+    pub fn set_quiet(&self, quiet: bool) {
+        self.lock().quiet = quiet;
+    }
+
+    /// What has gone wrong so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.lock().tally
+    }
+
     /// Flips a bit (0 to 7) of the byte at `offset`, in memory and on disk.
     ///
     /// # Panics
@@ -258,6 +285,9 @@ impl State {
 
     /// Counts an operation. `Err`: the machine is stopped; `Ok(Some)`: it stops in this one or fails.
     fn begin(&mut self, operation: Operation) -> io::Result<Option<Fault>> {
+        if self.quiet {
+            return Ok(None);
+        }
         if self.crashed {
             return Err(stopped());
         }
@@ -273,6 +303,7 @@ impl State {
             }
         }
         if planned.is_some() {
+            self.tally.faults += 1;
             return Ok(planned);
         }
         let ppm = match operation {
@@ -281,13 +312,12 @@ impl State {
             Operation::Sync => self.rates.sync_ppm,
             _ => 0,
         };
-        Ok(if !self.chance(ppm) {
-            None
-        } else if operation == Operation::Write && self.random().is_multiple_of(2) {
-            Some(Fault::Short)
-        } else {
-            Some(Fault::Io)
-        })
+        if !self.chance(ppm) {
+            return Ok(None);
+        }
+        self.tally.faults += 1;
+        let short = operation == Operation::Write && self.random().is_multiple_of(2);
+        Ok(Some(if short { Fault::Short } else { Fault::Io }))
     }
 
     /// Begins an operation that has no halfway.
@@ -315,11 +345,14 @@ impl State {
         if keeps_length {
             durable.resize(bytes.len(), 0);
         }
+        let (mut kept, all) = (0, dirty.len());
         for sector in dirty {
             if mode == 1 || (mode > 1 && self.random().is_multiple_of(2)) {
+                kept += 1;
                 copy_sector(&bytes, &mut durable, sector);
             }
         }
+        self.tally.torn += u64::from((1..all).contains(&kept));
         self.inodes[inode] = Inode {
             bytes: durable.clone(),
             durable,
@@ -348,6 +381,7 @@ impl State {
             .capacity
             .map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()));
         if grows > room {
+            self.tally.full += 1;
             length = (old + room as usize).saturating_sub(offset);
             result = Err(Fault::Full.error());
         }
@@ -387,8 +421,13 @@ impl State {
         self.changes.push(change);
     }
 
+    /// Whether whoever asks finds the machine stopped.
+    fn is_dead(&self) -> bool {
+        self.crashed && !self.quiet
+    }
+
     fn inode(&self, path: &Path) -> io::Result<usize> {
-        if self.crashed {
+        if self.is_dead() {
             return Err(stopped());
         }
         self.names
@@ -472,7 +511,8 @@ impl StorageFile for FaultyFile {
         }
         buffer.copy_from_slice(&bytes[offset as usize..end]);
         let ppm = state.rates.flip_ppm;
-        if !buffer.is_empty() && state.chance(ppm) {
+        if !buffer.is_empty() && !state.quiet && state.chance(ppm) {
+            state.tally.flipped_reads += 1;
             let bit = state.random() % (buffer.len() as u64 * 8);
             buffer[(bit / 8) as usize] ^= 1 << (bit % 8);
         }
@@ -489,7 +529,7 @@ impl StorageFile for FaultyFile {
 
     fn length(&self) -> io::Result<u64> {
         let state = self.state()?;
-        if state.crashed {
+        if state.is_dead() {
             return Err(stopped());
         }
         Ok(state.inodes[self.inode].bytes.len() as u64)
@@ -563,7 +603,7 @@ impl Storage for FaultyStorage {
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
         let state = self.lock();
-        if state.crashed {
+        if state.is_dead() {
             return Err(stopped());
         }
         if !state.directories.contains(directory) {
@@ -577,7 +617,7 @@ impl Storage for FaultyStorage {
 
     fn create_directory(&self, directory: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        if state.crashed {
+        if state.is_dead() {
             return Err(stopped());
         }
         state

@@ -143,3 +143,21 @@ fn the_same_seed_gives_the_same_faults() {
     assert_eq!(run(7), run(7));
     assert_ne!(run(7).0, run(8).0);
 }
+
+#[test]
+fn an_observer_sees_a_stopped_machine_and_changes_nothing() {
+    let (storage, path) = storage(1);
+    storage.replace(&path, b"text").unwrap();
+    storage.set_rates(FaultRates {
+        read_ppm: 1_000_000,
+        ..FaultRates::default()
+    });
+    assert!(storage.read(&path).is_err());
+    storage.crash();
+    let operations = storage.operations();
+    storage.set_quiet(true);
+    assert_eq!(storage.read(&path).unwrap(), b"text");
+    storage.set_quiet(false);
+    assert!(storage.read(&path).is_err());
+    assert_eq!((storage.operations(), storage.tally().faults), (operations, 1));
+}

@@ -1,7 +1,7 @@
 //! The campaigns' command line; `cargo xtask` is the way in.
 
 use anyhow::{Context, Result, bail};
-use checks::fuzz;
+use checks::{crash, fuzz};
 use clap::{Parser, Subcommand};
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -20,6 +20,25 @@ struct Cli {
 enum Campaign {
     /// Feeds mutated inputs to every reader of foreign bytes.
     Fuzz(FuzzOptions),
+    /// Kills a real node again and again under load.
+    Crash(CrashOptions),
+}
+
+/// What to kill, how often.
+#[derive(clap::Args)]
+struct CrashOptions {
+    /// The `shanraq` binary.
+    #[arg(long)]
+    binary: PathBuf,
+    /// How often.
+    #[arg(long, default_value_t = 100)]
+    kills: u32,
+    /// Seed of the load and of the moments; drawn when not given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Where the node's folder is made; kept when something is found.
+    #[arg(long)]
+    folder: Option<PathBuf>,
 }
 
 /// What to fuzz, how long.
@@ -45,6 +64,7 @@ struct FuzzOptions {
 fn main() -> ExitCode {
     let done = match Cli::parse().campaign {
         Campaign::Fuzz(options) => run_fuzz(&options),
+        Campaign::Crash(options) => run_crash(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -96,6 +116,47 @@ fn run_fuzz(options: &FuzzOptions) -> Result<()> {
         report.failures.len(),
         report.tried.len()
     )
+}
+
+fn run_crash(options: &CrashOptions) -> Result<()> {
+    let seed = options.seed.map_or_else(draw_seed, Ok)?;
+    let mut folder = tempfile::Builder::new();
+    folder.prefix("shanraq-crash-");
+    let mut folder = match &options.folder {
+        Some(parent) => folder.tempdir_in(parent)?,
+        None => folder.tempdir()?,
+    };
+    println!(
+        "seed {seed}, {} kills, in {}",
+        options.kills,
+        folder.path().display()
+    );
+    // What is found must be looked at; only a clean run throws its files away.
+    folder.disable_cleanup(true);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let wanted = crash::Options {
+        binary: options.binary.clone(),
+        kills: options.kills,
+        seed,
+    };
+    let report = runtime.block_on(crash::run(&wanted, folder.path(), |line| println!("{line}")))?;
+    println!("{}", report.verified);
+    println!(
+        "{} calls, {} answered, {} rows, {} kills while starting, slowest start {:?}",
+        report.calls, report.answered, report.rows, report.killed_while_starting, report.slowest_start
+    );
+    for (violation, calls) in report.violations.iter().take(10) {
+        println!("{violation:?}");
+        for call in calls {
+            println!("    {call:?}");
+        }
+    }
+    if report.violations.is_empty() {
+        println!("every promise was kept");
+        folder.disable_cleanup(false);
+        return Ok(());
+    }
+    bail!("{} promises were broken (seed {seed})", report.violations.len())
 }
 
 fn draw_seed() -> Result<u64> {

@@ -6,7 +6,7 @@ use super::load::{Load, Request, accounts};
 use super::process::NodeProcess;
 use super::record::{Call, Heard, burns_id};
 use anyhow::{Context, Result, ensure};
-use client::Client;
+use client::{Client, Query};
 use ledger::{AccountId, CreateAccountResult, CreateTransferResult, RowKind, TransferId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -48,8 +48,8 @@ pub struct Report {
     pub killed_while_starting: u32,
     /// The longest start.
     pub slowest_start: Duration,
-    /// Broken promises.
-    pub violations: Vec<Violation>,
+    /// Broken promises, each with the calls under its id.
+    pub violations: Vec<(Violation, Vec<Call>)>,
     /// What `shanraq verify --json` said.
     pub verified: String,
 }
@@ -60,12 +60,18 @@ pub struct Report {
 /// When the node does not come back, answers what it must not, or its files do not verify.
 pub async fn run(options: &Options, folder: &Path, say: impl Fn(&str)) -> Result<Report> {
     let mut campaign = Campaign::start(options, folder).await?;
-    let mut clients = campaign.start_clients(options.seed);
+    let mut clients = campaign.start_clients(options.seed).await?;
     for kill in 1..=options.kills {
         campaign.wait_for_load(&mut clients).await?;
         campaign.kill_and_restart().await?;
-        let looked_up = campaign.look_up_recent().await.with_context(|| format!("after kill {kill}"))?;
-        say(&format!("kill {kill} of {}: {looked_up} acknowledged since the last one are there", options.kills));
+        let looked_up = campaign
+            .look_up_recent()
+            .await
+            .with_context(|| format!("after kill {kill}"))?;
+        say(&format!(
+            "kill {kill} of {}: {looked_up} acknowledged since the last one are there",
+            options.kills
+        ));
     }
     campaign.shared.stop();
     while let Some(client) = clients.join_next().await {
@@ -90,11 +96,11 @@ impl Campaign {
         let mut node = NodeProcess::new(&options.binary, folder)?;
         node.spawn()?;
         let slowest_start = tokio::task::block_in_place(|| node.wait_until_ready())?;
-        // Shorter than some restarts, so that clients meet every kind of answer.
-        let client = client::Options { timeout: Duration::from_secs(2), ..client::Options::default() };
-        let client = Client::connect_with(&node.endpoint(), client).await?;
+        let client = connect(&node).await?.with_timeout(Duration::from_secs(60));
         let replies = client.submit_accounts(accounts()).await?;
-        let created = replies.iter().all(|reply| reply.result == CreateAccountResult::Created);
+        let created = replies
+            .iter()
+            .all(|reply| reply.result == CreateAccountResult::Created);
         ensure!(created, "the accounts were not created: {replies:?}");
         Ok(Self {
             node,
@@ -107,13 +113,14 @@ impl Campaign {
         })
     }
 
-    fn start_clients(&self, seed: u64) -> JoinSet<Result<()>> {
+    /// Each has a connection of its own.
+    async fn start_clients(&self, seed: u64) -> Result<JoinSet<Result<()>>> {
         let mut clients = JoinSet::new();
         for number in 0..CLIENTS {
-            let (shared, client) = (Arc::clone(&self.shared), self.client.clone());
+            let (shared, client) = (Arc::clone(&self.shared), connect(&self.node).await?);
             clients.spawn(async move { run_client(&shared, &client, Load::new(seed, number)).await });
         }
-        clients
+        Ok(clients)
     }
 
     /// Until a drawn number of answers came, and a moment longer.
@@ -124,7 +131,11 @@ impl Campaign {
             if let Some(ended) = clients.try_join_next() {
                 ended??;
             }
-            ensure!(Instant::now() < deadline, "the node answers nothing: {:?}", self.node.complaints());
+            ensure!(
+                Instant::now() < deadline,
+                "the node answers nothing: {:?}",
+                self.node.complaints()
+            );
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         tokio::time::sleep(Duration::from_micros(self.random.random_range(0..3_000))).await;
@@ -156,11 +167,21 @@ impl Campaign {
         for chunk in acknowledged.chunks(PAGE) {
             let ids: Vec<TransferId> = chunk.iter().map(|call| call.transfer.id).collect();
             let found = self.client.lookup_transfers(&ids).await?;
-            ensure!(found.len() == ids.len(), "{} of {} acknowledged transfers are gone", ids.len() - found.len(), ids.len());
+            ensure!(
+                found.len() == ids.len(),
+                "{} of {} acknowledged transfers are gone",
+                ids.len() - found.len(),
+                ids.len()
+            );
             for (call, record) in chunk.iter().zip(found) {
                 let Heard::Reply(reply) = call.heard else { continue };
-                let same = record.transfer.id == call.transfer.id && record.transfer.timestamp == reply.timestamp;
-                ensure!(same, "{:?} was acknowledged as {reply:?} and is there as {record:?}", call.transfer);
+                let same =
+                    record.transfer.id == call.transfer.id && record.transfer.timestamp == reply.timestamp;
+                ensure!(
+                    same,
+                    "{:?} was acknowledged as {reply:?} and is there as {record:?}",
+                    call.transfer
+                );
             }
         }
         Ok(acknowledged.len())
@@ -172,11 +193,26 @@ impl Campaign {
         self.kill_and_restart().await?;
         let observed = observe(&self.client).await?;
         let calls = self.shared.calls_from(0);
+        let under = |id| {
+            calls
+                .iter()
+                .filter(|call| Some(call.transfer.id) == id)
+                .copied()
+                .collect()
+        };
         let violations = check(&calls, &observed);
+        let violations = violations
+            .into_iter()
+            .map(|found| (found.clone(), under(found.transfer())))
+            .collect();
         self.node.stop()?;
         let verified = self.node.verify()?;
         let complaints = self.node.complaints();
-        ensure!(complaints.is_empty(), "the node logged:\n{}", complaints.join("\n"));
+        ensure!(
+            complaints.is_empty(),
+            "the node logged:\n{}",
+            complaints.join("\n")
+        );
         Ok(Report {
             calls: calls.len() as u64,
             answered: self.shared.answered(),
@@ -192,11 +228,16 @@ impl Campaign {
     async fn try_again(&self) -> Result<()> {
         let calls = self.shared.calls_from(0);
         let alone = || calls.iter().filter(|call| call.chain.is_none());
-        let burnt = alone().filter(|call| call.heard.result().is_some_and(burns_id)).take(TRIED_AGAIN);
+        let burnt = alone()
+            .filter(|call| call.heard.result().is_some_and(burns_id))
+            .take(TRIED_AGAIN);
         let used = alone().filter(|call| is_acknowledged(call)).take(TRIED_AGAIN);
         let transfers: Vec<_> = burnt.chain(used).map(|call| call.transfer).collect();
         for transfers in transfers.chunks(PAGE) {
-            let request = Request { transfers: transfers.to_vec(), chain: None };
+            let request = Request {
+                transfers: transfers.to_vec(),
+                chain: None,
+            };
             attempt(&self.shared, &self.client, &request).await?;
         }
         Ok(())
@@ -204,5 +245,54 @@ impl Campaign {
 }
 
 fn is_acknowledged(call: &Call) -> bool {
-    matches!(call.heard.result(), Some(CreateTransferResult::Created | CreateTransferResult::Exists))
+    matches!(
+        call.heard.result(),
+        Some(CreateTransferResult::Created | CreateTransferResult::Exists)
+    )
+}
+
+/// Gives up sooner than some restarts take, so that clients meet every kind of answer.
+async fn connect(node: &NodeProcess) -> Result<Client> {
+    let options = client::Options {
+        timeout: Duration::from_millis(500),
+        ..client::Options::default()
+    };
+    Ok(Client::connect_with(&node.endpoint(), options).await?)
+}
+
+/// Everything that the node shows.
+async fn observe(client: &Client) -> Result<Observed> {
+    let mut query = Query {
+        limit: PAGE as u32,
+        oldest_first: true,
+        ..Query::default()
+    };
+    let mut rows = Vec::new();
+    loop {
+        let page = client.query_transfers(&query).await?;
+        rows.extend(page.items.into_iter().map(|record| ObservedRow {
+            kind: if record.expired {
+                RowKind::Expired
+            } else {
+                RowKind::Applied
+            },
+            transfer: record.transfer,
+            debit: record.debit_balances,
+            credit: record.credit_balances,
+        }));
+        let Some(next) = page.next_page else { break };
+        query.page = Some(next);
+    }
+    let ids: Vec<AccountId> = accounts().iter().map(|account| account.id).collect();
+    let found = client.lookup_accounts(&ids).await?;
+    ensure!(
+        found.len() == ids.len(),
+        "{} of {} accounts are gone",
+        ids.len() - found.len(),
+        ids.len()
+    );
+    Ok(Observed {
+        rows,
+        accounts: found.into_iter().map(|record| record.account).collect(),
+    })
 }

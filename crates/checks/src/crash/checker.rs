@@ -82,6 +82,29 @@ pub enum Violation {
     BalanceDiffers(AccountId),
 }
 
+impl Violation {
+    /// The transfer that it is about, if it is about one.
+    #[must_use]
+    pub fn transfer(&self) -> Option<TransferId> {
+        match self {
+            Self::Lost(id)
+            | Self::Doubled(id)
+            | Self::Changed(id, _)
+            | Self::TimestampChanged { id, .. }
+            | Self::BalancesChanged(id)
+            | Self::Invented(id)
+            | Self::RefusedButApplied(id, _)
+            | Self::DoneWithoutCause(id)
+            | Self::Forgotten(id, _)
+            | Self::NeverUsed(id, _)
+            | Self::ChainTorn(id)
+            | Self::RealTimeBroken { second: id, .. }
+            | Self::RowImpossible(id, _) => Some(*id),
+            Self::RowBalancesDiffer(_) | Self::OrderBroken(_) | Self::BalanceDiffers(_) => None,
+        }
+    }
+}
+
 /// Everything that is wrong; nothing when all promises were kept.
 #[must_use]
 pub fn check(calls: &[Call], observed: &Observed) -> Vec<Violation> {

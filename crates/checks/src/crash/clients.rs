@@ -26,12 +26,18 @@ impl Shared {
 
     /// From here on a call may have been cut.
     pub fn goes_down(&self) {
-        assert!(self.life.fetch_add(1, Ordering::SeqCst).is_multiple_of(2), "it is down already");
+        assert!(
+            self.life.fetch_add(1, Ordering::SeqCst).is_multiple_of(2),
+            "it is down already"
+        );
     }
 
     /// The node serves again.
     pub fn is_up(&self) {
-        assert!(!self.life.fetch_add(1, Ordering::SeqCst).is_multiple_of(2), "it is up already");
+        assert!(
+            !self.life.fetch_add(1, Ordering::SeqCst).is_multiple_of(2),
+            "it is up already"
+        );
     }
 
     /// How many transfers were answered so far.
@@ -93,15 +99,22 @@ pub async fn attempt(shared: &Shared, client: &Client, request: &Request) -> Res
         Err(Error::NotDone(_)) => vec![Heard::NotDone; count],
         Err(error) => bail!("a request was refused: {error}"),
     };
-    let answered = heard.iter().filter(|heard| matches!(heard, Heard::Reply(_))).count();
-    let calls = request.transfers.iter().zip(&heard).map(|(transfer, heard)| Call {
-        transfer: *transfer,
-        begun,
-        ended,
-        heard: *heard,
-        may_have_repeated: !undisturbed,
-        chain: request.chain,
-    });
+    let answered = heard
+        .iter()
+        .filter(|heard| matches!(heard, Heard::Reply(_)))
+        .count();
+    let calls = request
+        .transfers
+        .iter()
+        .zip(&heard)
+        .map(|(transfer, heard)| Call {
+            transfer: *transfer,
+            begun,
+            ended,
+            heard: *heard,
+            may_have_repeated: !undisturbed,
+            chain: request.chain,
+        });
     shared.calls.lock().expect("no holder panics").extend(calls);
     shared.answered.fetch_add(answered as u64, Ordering::SeqCst);
     Ok(heard)

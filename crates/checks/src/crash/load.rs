@@ -80,10 +80,12 @@ impl Load {
 
     /// Learns from an answer what can be posted, voided or repeated later.
     pub fn learn(&mut self, transfer: &Transfer, result: CreateTransferResult) {
-        if !matches!(
+        let done = matches!(
             result,
             CreateTransferResult::Created | CreateTransferResult::Exists
-        ) {
+        );
+        // A linked one would drag its neighbours in another request into its chain.
+        if !done || transfer.flags.contains(TransferFlags::LINKED) {
             return;
         }
         let list = if transfer.flags.contains(TransferFlags::PENDING) {
@@ -210,6 +212,15 @@ mod tests {
         for _ in 0..500 {
             let request = load.next_request();
             chains += usize::from(request.chain.is_some());
+            let linked = request
+                .transfers
+                .iter()
+                .any(|transfer| transfer.flags.contains(TransferFlags::LINKED));
+            assert_eq!(
+                linked,
+                request.chain.is_some(),
+                "linked events come in chains and nowhere else"
+            );
             for transfer in &request.transfers {
                 flags |= transfer.flags;
                 repeats += usize::from(!seen.insert(transfer.id));

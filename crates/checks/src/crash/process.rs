@@ -40,9 +40,21 @@ impl NodeProcess {
         assert!(self.child.is_none(), "it runs already");
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.binary);
-        command.args(["serve", "--json", "--listen", &format!("127.0.0.1:{}", self.port), "--dir"]);
-        command.arg(&self.data).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let child = command.spawn().with_context(|| format!("cannot start {}", self.binary.display()))?;
+        command.args([
+            "serve",
+            "--json",
+            "--listen",
+            &format!("127.0.0.1:{}", self.port),
+            "--dir",
+        ]);
+        command
+            .arg(&self.data)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.binary.display()))?;
         self.child = Some(child);
         Ok(())
     }
@@ -56,7 +68,11 @@ impl NodeProcess {
         BufReader::new(output).read_line(&mut line)?;
         if !line.contains("\"address\"") {
             let status = child.wait()?;
-            bail!("the node did not start ({status}); it said `{}`:\n{}", line.trim(), self.log_tail());
+            bail!(
+                "the node did not start ({status}); it said `{}`:\n{}",
+                line.trim(),
+                self.log_tail()
+            );
         }
         Ok(began.elapsed())
     }
@@ -75,20 +91,34 @@ impl NodeProcess {
     /// Asks it to stop, and makes sure that it ends well.
     pub fn stop(&mut self) -> Result<()> {
         let mut child = self.child.take().context("the node does not run")?;
-        let asked = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status()?;
+        let asked = Command::new("kill")
+            .arg("-TERM")
+            .arg(child.id().to_string())
+            .status()?;
         ensure!(asked.success(), "the node is gone already");
         let status = child.wait()?;
-        ensure!(status.success(), "asked to stop, the node ended with {status}:\n{}", self.log_tail());
+        ensure!(
+            status.success(),
+            "asked to stop, the node ended with {status}:\n{}",
+            self.log_tail()
+        );
         Ok(())
     }
 
     /// Has the binary verify the files that the node left. Gives what it printed.
     pub fn verify(&self) -> Result<String> {
         let mut command = Command::new(&self.binary);
-        command.args(["verify", "--json", "--dir"]).arg(&self.data).stderr(File::create(self.log.with_file_name("verify.log"))?);
+        command
+            .args(["verify", "--json", "--dir"])
+            .arg(&self.data)
+            .stderr(File::create(self.log.with_file_name("verify.log"))?);
         let output = command.output()?;
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        ensure!(output.status.success(), "`shanraq verify` failed ({}): {said}", output.status);
+        ensure!(
+            output.status.success(),
+            "`shanraq verify` failed ({}): {said}",
+            output.status
+        );
         Ok(said)
     }
 

@@ -143,6 +143,12 @@ impl Edge {
         metadata: Option<String>,
         deadline: Instant,
     ) -> Result<TransactionReply, ApiError> {
+        if matches!(head.id, 0 | u128::MAX) {
+            // The ids of the transfers derive from it: with no id of its own, two transactions would be one.
+            return Err(ApiError::NoTransaction(
+                "id: is missing and there is no Idempotency-Key, or it is 0 or 2^128 - 1".to_owned(),
+            ));
+        }
         let transfers = ledger::split(head, postings, derive_leg_id)
             .map_err(|error| ApiError::NoTransaction(error.to_string()))?;
         let metadata = metadata.map(|json| (0, json)).into_iter().collect();

@@ -62,25 +62,20 @@ impl Input {
         })
     }
 
-    /// Gives ids to the events that name none; refuses those when there is no key to make them from.
+    /// Gives ids to the events that name none, when there is a key to make them from; gives back those.
+    /// Without a key the id is 0, which the ledger refuses by name.
     fn fill_ids<E>(
         &self,
         caller: Caller,
-        list: &str,
         batch: &mut Batch<E>,
         set: impl Fn(&mut E, u128),
     ) -> Result<Vec<Option<u128>>, ApiError> {
-        let key = params::idempotency_key(&self.headers)?;
         let mut derived = vec![None; batch.events.len()];
+        let Some(key) = params::idempotency_key(&self.headers)? else {
+            return Ok(derived);
+        };
         for &index in &batch.without_id {
             let at = index as usize;
-            let key = key.ok_or_else(|| {
-                let pointer = format!("/{list}/{index}/id");
-                ApiError::field(
-                    crate::error::Place::Pointer(pointer),
-                    "is missing, and there is no Idempotency-Key",
-                )
-            })?;
             let id = derive_id(caller.actor, key, index);
             set(&mut batch.events[at], id);
             derived[at] = Some(id);
@@ -100,9 +95,7 @@ pub(super) async fn create_accounts(
 ) -> Answer {
     let input = Input::read(&edge, request).await?;
     let mut batch = requests::accounts(&input.body)?;
-    let ids = input.fill_ids(caller, "accounts", &mut batch, |account, id| {
-        account.id = AccountId(id)
-    })?;
+    let ids = input.fill_ids(caller, &mut batch, |account, id| account.id = AccountId(id))?;
     let events = edge.events(batch.events, batch.metadata);
     let replies = edge.create_accounts(caller, events, input.deadline).await?;
     let results = replies
@@ -120,9 +113,7 @@ pub(super) async fn create_transfers(
 ) -> Answer {
     let input = Input::read(&edge, request).await?;
     let mut batch = requests::transfers(&input.body)?;
-    let ids = input.fill_ids(caller, "transfers", &mut batch, |transfer, id| {
-        transfer.id = TransferId(id)
-    })?;
+    let ids = input.fill_ids(caller, &mut batch, |transfer, id| transfer.id = TransferId(id))?;
     let events = edge.events(batch.events, batch.metadata);
     let replies = edge.create_transfers(caller, events, input.deadline).await?;
     let results = replies
@@ -141,10 +132,7 @@ pub(super) async fn create_transaction(
     let input = Input::read(&edge, request).await?;
     let mut read = requests::transaction(&input.body)?;
     let key = params::idempotency_key(&input.headers)?;
-    if !read.has_id {
-        let missing = "is missing, and there is no Idempotency-Key";
-        let place = || crate::error::Place::Pointer("/id".to_owned());
-        let key = key.ok_or_else(|| ApiError::field(place(), missing))?;
+    if let (false, Some(key)) = (read.has_id, key) {
         read.head.id = derive_id(caller.actor, key, 0);
     }
     let reply = edge

@@ -7,10 +7,17 @@ use ledger::{CreateAccountResult, CreateTransferResult, DescribeLedgerResult, EV
 use serde_json::{Map, Value, json};
 use std::sync::OnceLock;
 
+/// Stands for a number that `serde_json` cannot hold, until the document is text.
+const U128_MAX: &str = "@u128-max@";
+
 /// The document.
 pub(crate) fn text() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
-    TEXT.get_or_init(|| document().to_string())
+    TEXT.get_or_init(|| {
+        document()
+            .to_string()
+            .replace(&format!("\"{U128_MAX}\""), &u128::MAX.to_string())
+    })
 }
 
 pub(crate) fn document() -> Value {
@@ -95,9 +102,9 @@ fn paths() -> Value {
         "/v1/transfers/lookup": { "post": op("lookupTransfers", "Transfers by id, in the order asked; missing ones are left out.",
             Some("Lookup"), "TransferPage", &[], &[]) },
         "/v1/accounts/query": { "post": op("queryAccounts", "Accounts that match all conditions.",
-            Some("Query"), "AccountPage", &[], &[]) },
+            Some("QueryAccounts"), "AccountPage", &[], &[]) },
         "/v1/transfers/query": { "post": op("queryTransfers", "Transfers and expiries that match all conditions.",
-            Some("Query"), "TransferPage", &[], &[]) },
+            Some("QueryTransfers"), "TransferPage", &[], &[]) },
         "/v1/accounts/{id}": { "get": op("getAccount", "An account as it stands.",
             None, "Account", &["AccountId"], &[404]) },
         "/v1/accounts/{id}/transfers": { "get": op("getAccountTransfers", "Transfers and expiries of an account.",
@@ -134,6 +141,25 @@ fn plain(id: &str, summary: &str, kind: &str, schema: Value) -> Value {
 
 const DECIMAL: &str = "^(0|[1-9][0-9]{0,38})$";
 const DECIMAL_64: &str = "^(0|[1-9][0-9]{0,19})$";
+
+/// A regular expression for exactly the decimals from 0 to `max`, so that what the document allows is accepted.
+fn decimals_to(max: u128) -> String {
+    let digits = max.to_string();
+    let mut alternatives = vec![
+        digits.clone(),
+        "0".to_owned(),
+        format!("[1-9][0-9]{{0,{}}}", digits.len() - 2),
+    ];
+    for (at, digit) in digits.bytes().enumerate() {
+        let lowest = if at == 0 { b'1' } else { b'0' };
+        if digit > lowest {
+            let (prefix, rest) = (&digits[..at], digits.len() - at - 1);
+            let (low, high) = (char::from(lowest), char::from(digit - 1));
+            alternatives.push(format!("{prefix}[{low}-{high}][0-9]{{{rest}}}"));
+        }
+    }
+    format!("^({})$", alternatives.join("|"))
+}
 
 /// A number in an answer.
 fn out(bits: u32) -> Value {
@@ -194,6 +220,17 @@ fn object_out(required: &[(&str, Value)], optional: &[(&str, Value)]) -> Value {
     json!({ "type": "object", "required": names, "properties": properties })
 }
 
+/// A query whose pages have tokens of a kind.
+fn query(prefix: &str) -> Value {
+    let mut schema = object_in(&QUERY, &[], &[]);
+    schema["properties"]["page"] = page_token(prefix);
+    schema
+}
+
+fn page_token(prefix: &str) -> Value {
+    digits(&decimals_to(u128::from(u64::MAX)).replacen('^', &format!("^{prefix}[.]"), 1))
+}
+
 fn events(name: &str, schema: &str) -> Value {
     let list = json!({
         "type": "array", "minItems": 1, "maxItems": EVENTS_PER_REQUEST_MAX, "items": reference(schema)
@@ -246,14 +283,14 @@ fn request_schemas() -> Map<String, Value> {
     transaction["properties"]["postings"] = json!({
         "type": "array", "minItems": 1, "maxItems": EVENTS_PER_REQUEST_MAX, "items": reference("Posting")
     });
-    let uint = |max: u128, pattern: &str| {
-        let integer =
-            json!({ "type": "integer", "minimum": 0, "maximum": u64::try_from(max).unwrap_or(u64::MAX) });
-        json!({ "anyOf": [{ "type": "string", "pattern": pattern }, integer] })
+    let uint = |max: u128| {
+        let bound = u64::try_from(max).map_or(json!(U128_MAX), |max| json!(max));
+        let integer = json!({ "type": "integer", "minimum": 0, "maximum": bound });
+        json!({ "anyOf": [digits(&decimals_to(max)), integer] })
     };
     let named = [
-        ("Uint64", uint(u128::from(u64::MAX), DECIMAL_64)),
-        ("Uint128", uint(u128::MAX, DECIMAL)),
+        ("Uint64", uint(u128::from(u64::MAX))),
+        ("Uint128", uint(u128::MAX)),
         ("NewAccount", object_in(&ACCOUNT, &[], &account_flags)),
         ("NewTransfer", object_in(&TRANSFER, &[], &transfer_flags)),
         ("Posting", object_in(&POSTING, &POSTING, &[])),
@@ -261,7 +298,8 @@ fn request_schemas() -> Map<String, Value> {
         ("CreateTransfers", events("transfers", "NewTransfer")),
         ("CreateTransaction", transaction),
         ("Lookup", events("ids", "Uint128")),
-        ("Query", object_in(&QUERY, &[], &[])),
+        ("QueryAccounts", query("a1")),
+        ("QueryTransfers", query("t1")),
         ("DescribeLedger", object_in(&DESCRIPTION, &[], &[])),
     ];
     named
@@ -479,13 +517,13 @@ fn parameters() -> Value {
     let query = |name: &str, schema: Value| parameter("query", name, false, schema, "Zero means any.");
     let text = |place: &str, name: &str, schema: Value, text: &str| parameter(place, name, false, schema, text);
     json!({
-        "AccountId": parameter("path", "id", true, digits(DECIMAL), "An account's id."),
+        "AccountId": parameter("path", "id", true, digits(&decimals_to(u128::MAX)), "An account's id."),
         "LedgerId": parameter("path", "ledger", true, narrow(u32::MAX), "A ledger's id."),
         "At": text("query", "at", moment(), "After everything stamped at or before it; now, when left out."),
         "Debits": text("query", "debits", json!({ "type": "boolean", "default": true }), "Those that debit the account."),
         "Credits": text("query", "credits", json!({ "type": "boolean", "default": true }), "Those that credit the account."),
-        "UserData128": query("user_data_128", digits(DECIMAL)),
-        "UserData64": query("user_data_64", digits(DECIMAL_64)),
+        "UserData128": query("user_data_128", digits(&decimals_to(u128::MAX))),
+        "UserData64": query("user_data_64", digits(&decimals_to(u128::from(u64::MAX)))),
         "UserData32": query("user_data_32", narrow(u32::MAX)),
         "Ledger": query("ledger", narrow(u32::MAX)),
         "Code": query("code", narrow(u32::from(u16::MAX))),
@@ -493,12 +531,12 @@ fn parameters() -> Value {
         "TimestampMax": text("query", "timestamp_max", moment(), "Inclusive."),
         "Limit": text("query", "limit", field_in("limit", &[]), "How many at most."),
         "Order": text("query", "order", field_in("order", &[]), "Which come first."),
-        "Page": text("query", "page", field_in("page", &[]), "`next_page` of the page before."),
+        "Page": text("query", "page", page_token("t1"), "`next_page` of the page before."),
         "IdempotencyKey": text("header", "Idempotency-Key",
             json!({ "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$" }),
             "Makes the ids of events that name none, so that the same request again does nothing twice."),
         "RequestTimeout": text("header", "Request-Timeout",
-            json!({ "type": "string", "pattern": "^([1-9][0-9]?s?|[1-9][0-9]{0,4}ms)$" }),
+            json!({ "type": "string", "pattern": "^(([1-9][0-9]?|[12][0-9]{2}|300)s?|([1-9][0-9]{0,4}|[12][0-9]{5}|300000)ms)$" }),
             "How long the client will wait: seconds (5 or 5s) or milliseconds (250ms)."),
     })
 }

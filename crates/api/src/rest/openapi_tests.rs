@@ -92,3 +92,85 @@ fn operation_ids_are_unique() {
     ids.dedup();
     assert_eq!(ids.len(), all);
 }
+
+#[test]
+fn the_text_is_json_with_exact_bounds() {
+    let parsed: Value = serde_json::from_str(text()).unwrap();
+    assert!(!text().contains(U128_MAX));
+    assert!(text().contains(&format!("\"maximum\":{}", u128::MAX)));
+    assert_eq!(parsed["openapi"], "3.1.0");
+}
+
+/// Matches one of the alternatives of [`decimals_to`]: digits, classes and repeats.
+fn matches(pattern: &str, text: &str) -> bool {
+    let inner = pattern.strip_prefix("^(").unwrap().strip_suffix(")$").unwrap();
+    inner.split('|').any(|alternative| {
+        let (mut rest, mut text) = (alternative, text.as_bytes());
+        while let Some(first) = rest.bytes().next() {
+            let (low, high) = if first == b'[' {
+                (rest.as_bytes()[1], rest.as_bytes()[3])
+            } else {
+                (first, first)
+            };
+            rest = &rest[if first == b'[' { 5 } else { 1 }..];
+            let (mut least, mut most) = (1, 1);
+            if let Some(counts) = rest.strip_prefix('{') {
+                let (counts, after) = counts.split_once('}').unwrap();
+                let (from, to) = counts.split_once(',').unwrap_or((counts, counts));
+                (least, most, rest) = (from.parse().unwrap(), to.parse().unwrap(), after);
+            }
+            let count = text
+                .iter()
+                .take(most)
+                .take_while(|b| (low..=high).contains(b))
+                .count();
+            if count < least {
+                return false;
+            }
+            text = &text[count..];
+        }
+        text.is_empty()
+    })
+}
+
+#[test]
+fn the_pattern_of_a_number_allows_what_is_read_and_nothing_else() {
+    for max in [1_090u128, u128::from(u64::MAX), u128::MAX] {
+        let pattern = decimals_to(max);
+        for number in [
+            0,
+            1,
+            9,
+            10,
+            99,
+            999,
+            1_000,
+            1_089,
+            max / 10,
+            max / 2,
+            max - 1,
+            max,
+        ] {
+            let expected = number <= max;
+            assert_eq!(
+                matches(&pattern, &number.to_string()),
+                expected,
+                "{number} of {max}"
+            );
+        }
+        let above = format!("{}", max - 1).replacen('1', "9", 1);
+        let too_large = above.parse::<u128>().is_ok_and(|n| n > max) || above.parse::<u128>().is_err();
+        assert_eq!(matches(&pattern, &above), !too_large, "{above} of {max}");
+        for text in ["", "00", "01", "1x", &format!("{max}0")] {
+            assert!(!matches(&pattern, text), "{text} of {max}");
+        }
+    }
+    assert!(!matches(
+        &decimals_to(u128::MAX),
+        "340282366920938463463374607431768211456"
+    ));
+    assert!(!matches(
+        &decimals_to(u128::from(u64::MAX)),
+        "18446744073709551616"
+    ));
+}

@@ -14,9 +14,9 @@ pub(crate) fn parse(text: &str) -> Result<TimestampNs, String> {
             .map_err(|_| WHAT.to_owned());
     }
     let moment: jiff::Timestamp = text.parse().map_err(|_| WHAT.to_owned())?;
-    u64::try_from(moment.as_nanosecond())
-        .map(TimestampNs)
-        .map_err(|_| "must be from 1970 to 2554".to_owned())
+    // Before 1970 nothing was stamped, nor will be after 2554; 0 would mean "any".
+    let nanoseconds = moment.as_nanosecond().clamp(1, i128::from(u64::MAX));
+    Ok(TimestampNs(u64::try_from(nanoseconds).expect("clamped")))
 }
 
 #[cfg(test)]
@@ -33,16 +33,14 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in [
-            "",
-            "yesterday",
-            "2026-01-31",
-            "-1",
-            "1.5",
-            "18446744073709551616",
-            "1969-12-31T23:59:59Z",
-        ] {
+        for text in ["", "yesterday", "2026-01-31", "-1", "1.5", "18446744073709551616"] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn moments_that_no_timestamp_can_name_are_the_nearest_one() {
+        assert_eq!(parse("1969-12-31T23:59:59Z"), Ok(TimestampNs(1)));
+        assert_eq!(parse("3000-01-01T00:00:00Z"), Ok(TimestampNs(u64::MAX)));
     }
 }

@@ -39,6 +39,9 @@ pub fn run(options: &Options) -> Result<()> {
     schemathesis
         .arg(format!("--max-examples={}", options.examples))
         .arg(format!("--seed={}", options.seed));
+    // A schema cannot say all that is refused: a page token that was never given out, postings that do not balance, time
+    // bounds that cross, an id left out without an Idempotency-Key, an integer written as 80.0.
+    schemathesis.arg("--exclude-checks=positive_data_acceptance");
     if let Some(path) = &options.path {
         schemathesis.arg(format!("--include-path={path}"));
     }

@@ -1,10 +1,11 @@
 //! What CI runs, step by step. Owns: the list of steps and their order.
 
 use crate::campaigns::{self, CrashOptions, FuzzOptions};
-use crate::process::{cargo, run as run_command};
-use crate::{documents, edges, schemathesis};
-use anyhow::{Result, bail};
+use crate::process::{capture, cargo, run as run_command};
+use crate::{binary, documents, edges, schemathesis};
+use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Which steps to run.
@@ -28,6 +29,8 @@ enum Step {
     Lint,
     /// Every test of the workspace.
     Test,
+    /// The quick start, twice on the same folder.
+    Up,
     /// The simulator over a few seeds.
     Simulate,
     /// A short run of the fuzzers.
@@ -72,16 +75,8 @@ fn carry_out(step: Step) -> Result<()> {
             "warnings",
         ])),
         Step::Test => run_command(&mut cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])),
-        Step::Simulate => run_command(&mut cargo(&[
-            "run",
-            "--quiet",
-            "--locked",
-            "-p",
-            "simulator",
-            "--",
-            "--seeds",
-            "20",
-        ])),
+        Step::Up => up_twice(),
+        Step::Simulate => simulate(),
         Step::Fuzz => campaigns::fuzz(&FuzzOptions {
             seconds: 20,
             seed: Some(1),
@@ -97,6 +92,39 @@ fn carry_out(step: Step) -> Result<()> {
             release: false,
         }),
     }
+}
+
+/// The first run settles the bundled payments; the second finds them settled and must verify just as well.
+fn up_twice() -> Result<()> {
+    let binary = binary::debug()?;
+    let folder = tempfile::tempdir()?;
+    for _ in 0..2 {
+        run_command(
+            Command::new(&binary)
+                .args(["up", "--once", "--dir"])
+                .arg(folder.path().join("data")),
+        )?;
+    }
+    Ok(())
+}
+
+fn simulate() -> Result<()> {
+    let said = capture(&mut cargo(&[
+        "run",
+        "--quiet",
+        "--locked",
+        "-p",
+        "simulator",
+        "--",
+        "--seeds",
+        "20",
+    ]))?;
+    print!("{said}");
+    ensure!(
+        !said.trim().is_empty(),
+        "the simulator says nothing, so that nobody knows what it did"
+    );
+    Ok(())
 }
 
 fn summarize(done: &[(Step, Duration, bool)]) -> Result<()> {

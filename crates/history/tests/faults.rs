@@ -4,9 +4,12 @@ mod support;
 
 use history::{HistoryError, Options, Position, Reader, Writer};
 use ledger::{Archive, RowKind, RowNumber};
-use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use storage::{FileSystem, Storage, StorageFile};
@@ -21,14 +24,29 @@ fn options() -> Options {
     }
 }
 
+thread_local! {
+    static ENTROPY: RefCell<StdRng> = RefCell::new(StdRng::seed_from_u64(0));
+}
+
+/// Repeatable: hash seeds decide how many pages a run has, and so at which step the disk refuses.
+fn entropy() -> [u8; 16] {
+    ENTROPY.with_borrow_mut(|random| random.random())
+}
+
+/// Which bytes of which file were written: start and end of each write.
+type Written = Arc<Mutex<BTreeMap<PathBuf, BTreeMap<u64, u64>>>>;
+
 /// A disk that refuses everything that changes it once its allowance is used up; a write is then torn.
 struct Failing {
     allowance: Arc<AtomicI64>,
+    written: Written,
 }
 
 struct FailingFile {
     file: Arc<dyn StorageFile>,
+    path: PathBuf,
     allowance: Arc<AtomicI64>,
+    written: Written,
 }
 
 fn spend(allowance: &AtomicI64) -> io::Result<()> {
@@ -44,6 +62,17 @@ impl StorageFile for FailingFile {
         self.file.read_exact_at(buffer, offset)
     }
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut written = self.written.lock().unwrap();
+        let ranges = written.entry(self.path.clone()).or_default();
+        let end = offset + bytes.len() as u64;
+        let before = ranges.range(..end).next_back().map_or(0, |(_, end)| *end);
+        assert!(
+            before <= offset,
+            "{} is written twice at {offset}: a nonce is used again",
+            self.path.display()
+        );
+        ranges.insert(offset, end);
+        drop(written);
         spend(&self.allowance).inspect_err(|_| {
             let _ = self.file.write_all_at(&bytes[..bytes.len() / 2], offset);
         })?;
@@ -63,21 +92,24 @@ impl StorageFile for FailingFile {
 }
 
 impl Failing {
-    fn wrap(&self, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
+    fn wrap(&self, path: &Path, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
         Arc::new(FailingFile {
             file,
+            path: path.to_owned(),
             allowance: self.allowance.clone(),
+            written: self.written.clone(),
         })
     }
 }
 
 impl Storage for Failing {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
-        Ok(self.wrap(FileSystem.open(path)?))
+        Ok(self.wrap(path, FileSystem.open(path)?))
     }
     fn create(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
         spend(&self.allowance)?;
-        Ok(self.wrap(FileSystem.create(path)?))
+        self.written.lock().unwrap().remove(path);
+        Ok(self.wrap(path, FileSystem.create(path)?))
     }
     fn exists(&self, path: &Path) -> io::Result<bool> {
         FileSystem.exists(path)
@@ -131,14 +163,25 @@ fn try_jobs(writer: &mut Writer) -> bool {
 
 #[test]
 fn nothing_is_lost_or_changed_when_the_disk_refuses_at_any_step() {
-    for seed in 21..24 {
+    // SEEDS=100 for a longer look.
+    let seeds = std::env::var("SEEDS").map_or(21..24, |text| 100..100 + text.parse::<u64>().unwrap());
+    for seed in seeds {
+        ENTROPY.set(StdRng::seed_from_u64(seed));
         let directory = tempfile::tempdir().unwrap();
         let allowance = Arc::new(AtomicI64::new(i64::MAX));
+        let written = Written::default();
         let open = || {
             let storage = Arc::new(Failing {
+                written: written.clone(),
                 allowance: allowance.clone(),
             });
-            Writer::open(storage, directory.path(), &keys(), options()).unwrap()
+            Writer::open(
+                storage,
+                directory.path(),
+                &keys(),
+                Options { entropy, ..options() },
+            )
+            .unwrap()
         };
         let (mut writer, mut reader) = open();
         let mut model = Model::new(seed);

@@ -170,6 +170,32 @@ fn gaps_and_contradictions_are_refused_by_name() {
         Err(HistoryError::Inconsistent { number: 0, .. })
     ));
     writer.commit(Height(position.height.0 + 1), [1; 32]).unwrap();
+    // A restart forgets none of this.
+    writer.freeze();
+    run_jobs(&mut writer);
+    drop(writer);
+    let (mut writer, _) = Writer::open(file_system(), directory.path(), &keys(), options()).unwrap();
+    assert_eq!(writer.durable().rows.0, next);
+    let outcome = Outcome {
+        first_row: RowNumber(next),
+        rows: vec![late],
+        ..Outcome::default()
+    };
+    assert!(
+        matches!(writer.append(&outcome), Err(HistoryError::Inconsistent { number, .. }) if number == next)
+    );
+    let mut early = model.accounts[0];
+    early.id.0 ^= 2;
+    let first_account = AccountNumber(model.accounts.len() as u32);
+    let outcome = Outcome {
+        first_account,
+        new_accounts: vec![early],
+        ..Outcome::default()
+    };
+    assert!(matches!(
+        writer.append(&outcome),
+        Err(HistoryError::Inconsistent { .. })
+    ));
 }
 
 #[test]

@@ -17,7 +17,7 @@ const ROUNDS: u64 = 200;
 
 fn transfer(i: u64) -> Transfer {
     Transfer {
-        id: TransferId(u128::from(i) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835 >> 1),
+        id: TransferId(u128::from(i).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) >> 1),
         debit_account_id: AccountId(u128::from(i % 10_000 + 1)),
         credit_account_id: AccountId(u128::from(i * 7 % 10_000 + 1)),
         amount: Amount(u128::from(i % 100_000 + 1)),

@@ -44,7 +44,7 @@ impl NodeOptions {
             index_lag_rows_max: 262_144,
             disk_reserve_bytes: 256 << 20,
             segment_bytes: 64 << 20,
-            index_flush_rows: 262_144,
+            index_flush_rows: 131_072,
         }
     }
 }

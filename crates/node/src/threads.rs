@@ -19,7 +19,7 @@ use ledger::{Height, Outcome, Snapshot};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use storage::{KeyRing, Storage};
 use tokio::sync::watch;
@@ -49,7 +49,12 @@ pub struct Shared {
     pub index_lag_rows: AtomicU64,
     /// Bound of `index_lag_rows`.
     pub index_lag_rows_max: u64,
+    /// Parts of the index that wait in memory to be written out.
+    pub index_backlog: AtomicUsize,
 }
+
+/// Parts of the index that may wait in memory before writes wait for them: one is being written, one is next.
+const INDEX_BACKLOG_MAX: usize = 2;
 
 impl Shared {
     /// For a node that goes on from what was recovered.
@@ -68,11 +73,13 @@ impl Shared {
             metrics,
             index_lag_rows: AtomicU64::new(0),
             index_lag_rows_max: options.index_lag_rows_max,
+            index_backlog: AtomicUsize::new(0),
         }
     }
 
     fn index_is_behind(&self) -> bool {
         self.index_lag_rows.load(Ordering::Relaxed) > self.index_lag_rows_max
+            || self.index_backlog.load(Ordering::Relaxed) > INDEX_BACKLOG_MAX
     }
 }
 
@@ -342,8 +349,10 @@ impl IndexerLoop {
         chores: &Sender<Chore>,
         shared: &Shared,
     ) -> Result<(), NodeError> {
+        let was_behind = shared.index_is_behind();
+        let mut spent = Vec::new();
         match arrival {
-            ToIndexer::Block(block) => index(&mut self.writer, block, chores, shared)?,
+            ToIndexer::Block(block) => spent = index(&mut self.writer, block, chores, shared)?,
             ToIndexer::Done(done) => {
                 self.running -= 1;
                 self.writer.install(done)?;
@@ -362,6 +371,13 @@ impl IndexerLoop {
             chores
                 .send(Chore::Index(job))
                 .expect("the background thread outlives the indexer");
+        }
+        shared
+            .index_backlog
+            .store(self.writer.backlog(), Ordering::Relaxed);
+        if !spent.is_empty() || was_behind {
+            // A sequencer that waits for the index is to look again; another may sleep on.
+            shared.inbox.indexed(&mut spent, was_behind);
         }
         Ok(())
     }
@@ -410,18 +426,18 @@ pub fn run_indexer(
     }
 }
 
+/// Takes a block into the index and gives its outcomes back for use in later commands.
 fn index(
     writer: &mut Writer,
-    mut block: Durable,
+    block: Durable,
     chores: &Sender<Chore>,
     shared: &Shared,
-) -> Result<(), NodeError> {
+) -> Result<Vec<Outcome>, NodeError> {
     for outcome in &block.outcomes {
         writer.append(outcome)?;
         shared.metrics.count_outcome(outcome);
     }
     writer.commit(block.height, block.hash)?;
-    let was_behind = shared.index_is_behind();
     let lag = shared.index_lag_rows.fetch_sub(block.rows, Ordering::Relaxed) - block.rows;
     shared.metrics.index_lag_rows.store(lag, Ordering::Relaxed);
     shared.metrics.indexed.store(block.height.0, Ordering::Relaxed);
@@ -430,13 +446,12 @@ fn index(
         .rows
         .store(writer.published().rows.0, Ordering::Relaxed);
     shared.indexed.send_replace(block.height);
-    shared.inbox.indexed(&mut block.outcomes, was_behind);
     if let Some((position, snapshot)) = block.snapshot {
         chores
             .send(Chore::Snapshot(position, snapshot))
             .expect("the background thread outlives the indexer");
     }
-    Ok(())
+    Ok(block.outcomes)
 }
 
 /// Runs chores at low priority, so that nothing on the way of a request waits for them.

@@ -2,11 +2,13 @@
 
 use history::{Filter, Order};
 use ledger::{
-    Account, AccountFlags, AccountId, ActorId, Amount, Code, CreateAccountResult, CreateTransferResult, EventMetadata,
-    Events, Height, LedgerDescription, LedgerId, RowKind, TimestampNs, Transfer, TransferFlags, TransferId,
+    Account, AccountFlags, AccountId, ActorId, Amount, Code, CreateAccountResult, CreateTransferResult,
+    EventMetadata, Events, Height, LedgerDescription, LedgerId, RowKind, TimestampNs, Transfer,
+    TransferFlags, TransferId,
 };
 use node::{
-    AccountEntries, Node, NodeError, NodeOptions, ReadError, Reply, Request, RequestBody, SubmitError, VerifyReport,
+    AccountEntries, Node, NodeError, NodeOptions, ReadError, Reply, Request, RequestBody, SubmitError,
+    VerifyReport,
 };
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -29,7 +31,12 @@ fn open(directory: &Path) -> Node {
 }
 
 fn account(id: u128) -> Account {
-    Account { id: AccountId(id), ledger: LedgerId(1), code: Code(10), ..Account::default() }
+    Account {
+        id: AccountId(id),
+        ledger: LedgerId(1),
+        code: Code(10),
+        ..Account::default()
+    }
 }
 
 fn transfer(id: u128, amount: u128) -> Transfer {
@@ -45,15 +52,25 @@ fn transfer(id: u128, amount: u128) -> Transfer {
 }
 
 fn request(body: RequestBody) -> Request {
-    Request { actor: ActorId(0), body, deadline: None }
+    Request {
+        actor: ActorId(0),
+        body,
+        deadline: None,
+    }
 }
 
 fn accounts(events: Vec<Account>) -> Request {
-    request(RequestBody::CreateAccounts(Events { events, metadata: Vec::new() }))
+    request(RequestBody::CreateAccounts(Events {
+        events,
+        metadata: Vec::new(),
+    }))
 }
 
 fn transfers(events: Vec<Transfer>) -> Request {
-    request(RequestBody::CreateTransfers(Events { events, metadata: Vec::new() }))
+    request(RequestBody::CreateTransfers(Events {
+        events,
+        metadata: Vec::new(),
+    }))
 }
 
 async fn results(node: &Node, events: Vec<Transfer>) -> Vec<CreateTransferResult> {
@@ -65,9 +82,17 @@ async fn results(node: &Node, events: Vec<Transfer>) -> Vec<CreateTransferResult
 
 async fn with_accounts(directory: &Path) -> Node {
     let node = open(directory);
-    match node.call(accounts(vec![account(1), account(2)])).await.expect("an answer") {
+    match node
+        .call(accounts(vec![account(1), account(2)]))
+        .await
+        .expect("an answer")
+    {
         Reply::Accounts(replies) => {
-            assert!(replies.iter().all(|reply| reply.result == CreateAccountResult::Created));
+            assert!(
+                replies
+                    .iter()
+                    .all(|reply| reply.result == CreateAccountResult::Created)
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -75,8 +100,14 @@ async fn with_accounts(directory: &Path) -> Node {
 }
 
 async fn posted(node: &Node) -> (u128, u128) {
-    let found = node.accounts(vec![AccountId(1), AccountId(2)]).await.expect("accounts");
-    (found[0].account.balances.debits_posted.0, found[1].account.balances.credits_posted.0)
+    let found = node
+        .accounts(vec![AccountId(1), AccountId(2)])
+        .await
+        .expect("accounts");
+    (
+        found[0].account.balances.debits_posted.0,
+        found[1].account.balances.credits_posted.0,
+    )
 }
 
 fn stop(node: &Node) {
@@ -93,18 +124,35 @@ async fn what_was_answered_is_there_after_a_restart_and_verifies() {
     let node = with_accounts(directory.path()).await;
     for batch in 0..20_u128 {
         let events = (0..40).map(|i| transfer(1 + batch * 40 + i, 3)).collect();
-        assert!(results(&node, events).await.iter().all(|result| *result == CreateTransferResult::Created));
+        assert!(
+            results(&node, events)
+                .await
+                .iter()
+                .all(|result| *result == CreateTransferResult::Created)
+        );
     }
     assert_eq!(posted(&node).await, (2_400, 2_400));
     stop(&node);
     let node = open(directory.path());
     assert_eq!(posted(&node).await, (2_400, 2_400));
-    assert_eq!(results(&node, vec![transfer(7, 3), transfer(7, 4)]).await, [
-        CreateTransferResult::Exists,
-        CreateTransferResult::ExistsWithDifferentAmount
-    ]);
-    let found = node.transfers(vec![TransferId(800), TransferId(801), TransferId(1)]).await.unwrap();
-    assert_eq!(found.iter().map(|view| view.row.transfer.id.0).collect::<Vec<_>>(), [800, 1]);
+    assert_eq!(
+        results(&node, vec![transfer(7, 3), transfer(7, 4)]).await,
+        [
+            CreateTransferResult::Exists,
+            CreateTransferResult::ExistsWithDifferentAmount
+        ]
+    );
+    let found = node
+        .transfers(vec![TransferId(800), TransferId(801), TransferId(1)])
+        .await
+        .unwrap();
+    assert_eq!(
+        found
+            .iter()
+            .map(|view| view.row.transfer.id.0)
+            .collect::<Vec<_>>(),
+        [800, 1]
+    );
     stop(&node);
     let report = verify(directory.path());
     assert!(report.is_ok(), "{:?}", report.problems);
@@ -144,10 +192,18 @@ async fn history_and_snapshots_are_made_anew_when_they_are_gone_or_damaged() {
     }
     let node = open(directory.path());
     assert_eq!(posted(&node).await, (500, 500));
-    let filter = Filter { limit: 8_190, order: Order::OldestFirst, ..Filter::default() };
+    let filter = Filter {
+        limit: 8_190,
+        order: Order::OldestFirst,
+        ..Filter::default()
+    };
     let page = node.query_transfers(None, filter).await.unwrap();
     assert_eq!(page.items.len(), 500);
-    assert!(page.items.windows(2).all(|pair| pair[0].row.transfer.timestamp < pair[1].row.transfer.timestamp));
+    assert!(
+        page.items
+            .windows(2)
+            .all(|pair| pair[0].row.transfer.timestamp < pair[1].row.transfer.timestamp)
+    );
     stop(&node);
     assert!(verify(directory.path()).is_ok());
 }
@@ -156,7 +212,11 @@ async fn history_and_snapshots_are_made_anew_when_they_are_gone_or_damaged() {
 async fn a_pending_transfer_is_released_when_it_is_due_and_history_shows_it() {
     let directory = TempDir::new().unwrap();
     let node = with_accounts(directory.path()).await;
-    let pending = Transfer { flags: TransferFlags::PENDING, timeout: 1, ..transfer(1, 70) };
+    let pending = Transfer {
+        flags: TransferFlags::PENDING,
+        timeout: 1,
+        ..transfer(1, 70)
+    };
     results(&node, vec![pending]).await;
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -164,19 +224,45 @@ async fn a_pending_transfer_is_released_when_it_is_due_and_history_shows_it() {
         if found[0].account.balances.debits_pending == Amount(0) {
             break;
         }
-        assert!(Instant::now() < deadline, "the pending transfer was never released");
+        assert!(
+            Instant::now() < deadline,
+            "the pending transfer was never released"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let entries = Some(AccountEntries { account: AccountId(1), debits: true, credits: false });
-    let page = node.query_transfers(entries, Filter { limit: 10, ..Filter::default() }).await.unwrap();
-    assert_eq!(page.items.iter().map(|view| view.row.kind).collect::<Vec<_>>(), [RowKind::Expired, RowKind::Applied]);
+    let entries = Some(AccountEntries {
+        account: AccountId(1),
+        debits: true,
+        credits: false,
+    });
+    let page = node
+        .query_transfers(
+            entries,
+            Filter {
+                limit: 10,
+                ..Filter::default()
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        page.items.iter().map(|view| view.row.kind).collect::<Vec<_>>(),
+        [RowKind::Expired, RowKind::Applied]
+    );
     let post = Transfer {
         flags: TransferFlags::POST_PENDING_TRANSFER,
         pending_id: TransferId(1),
         amount: Amount::ALL,
         ..Transfer::default()
     };
-    let results = results(&node, vec![Transfer { id: TransferId(2), ..post }]).await;
+    let results = results(
+        &node,
+        vec![Transfer {
+            id: TransferId(2),
+            ..post
+        }],
+    )
+    .await;
     assert_eq!(results, [CreateTransferResult::PendingTransferExpired]);
     stop(&node);
     assert!(verify(directory.path()).is_ok());
@@ -195,9 +281,15 @@ async fn balances_are_known_as_of_any_time() {
     }
     for (index, stamp) in stamps.iter().enumerate() {
         let at = node.balance_at(AccountId(1), *stamp).await.unwrap();
-        assert_eq!((at.timestamp, at.balances.debits_posted), (*stamp, Amount(index as u128 + 1)));
+        assert_eq!(
+            (at.timestamp, at.balances.debits_posted),
+            (*stamp, Amount(index as u128 + 1))
+        );
     }
-    let before = node.balance_at(AccountId(2), TimestampNs(stamps[0].0 - 1)).await.unwrap();
+    let before = node
+        .balance_at(AccountId(2), TimestampNs(stamps[0].0 - 1))
+        .await
+        .unwrap();
     assert_eq!(before, node::BalanceAt::default());
     let missing = node.balance_at(AccountId(99), stamps[0]).await;
     assert_eq!(missing, Err(ReadError::NoAccount(AccountId(99))));
@@ -207,7 +299,11 @@ async fn balances_are_known_as_of_any_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_with_a_delay_and_does_nothing() {
     let directory = TempDir::new().unwrap();
-    let options = NodeOptions { queue_requests_max: 4, queue_events_max: 8, ..options(directory.path()) };
+    let options = NodeOptions {
+        queue_requests_max: 4,
+        queue_events_max: 8,
+        ..options(directory.path())
+    };
     let node = Node::open(&options, |_, _| {}).unwrap();
     node.call(accounts(vec![account(1), account(2)])).await.unwrap();
     let mut refused = Vec::new();
@@ -239,7 +335,10 @@ async fn a_full_queue_refuses_with_a_delay_and_does_nothing() {
 async fn a_deadline_that_passed_before_the_request_was_taken_up_does_nothing() {
     let directory = TempDir::new().unwrap();
     let node = with_accounts(directory.path()).await;
-    let late = Request { deadline: Some(Instant::now()), ..transfers(vec![transfer(1, 1)]) };
+    let late = Request {
+        deadline: Some(Instant::now()),
+        ..transfers(vec![transfer(1, 1)])
+    };
     let receiver = node.submit(late).unwrap();
     assert_eq!(receiver.await.unwrap().unwrap_err(), SubmitError::Expired);
     assert_eq!(posted(&node).await, (0, 0));
@@ -250,7 +349,9 @@ async fn a_deadline_that_passed_before_the_request_was_taken_up_does_nothing() {
 async fn a_stop_answers_everything_taken_in_and_refuses_the_rest() {
     let directory = TempDir::new().unwrap();
     let node = with_accounts(directory.path()).await;
-    let answers: Vec<_> = (1..=300).map(|id| node.submit(transfers(vec![transfer(id, 1)])).unwrap()).collect();
+    let answers: Vec<_> = (1..=300)
+        .map(|id| node.submit(transfers(vec![transfer(id, 1)])).unwrap())
+        .collect();
     stop(&node);
     for answer in answers {
         assert!(matches!(answer.await.unwrap().unwrap(), Reply::Transfers(_)));
@@ -268,7 +369,10 @@ async fn writes_are_refused_and_reads_go_on_while_there_is_no_room() {
     let node = with_accounts(directory.path()).await;
     results(&node, vec![transfer(1, 5)]).await;
     stop(&node);
-    let options = NodeOptions { disk_reserve_bytes: u64::MAX, ..options(directory.path()) };
+    let options = NodeOptions {
+        disk_reserve_bytes: u64::MAX,
+        ..options(directory.path())
+    };
     let node = Node::open(&options, |_, _| {}).unwrap();
     let deadline = Instant::now() + PATIENCE;
     while node.status().writable {
@@ -276,7 +380,10 @@ async fn writes_are_refused_and_reads_go_on_while_there_is_no_room() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let refused = node.submit(transfers(vec![transfer(2, 1)]));
-    assert!(matches!(refused, Err(SubmitError::StorageFull { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(SubmitError::StorageFull { .. })),
+        "{refused:?}"
+    );
     assert_eq!(posted(&node).await, (5, 5));
     stop(&node);
 }
@@ -288,16 +395,46 @@ async fn metadata_comes_back_and_is_not_on_the_disk_in_clear() {
     let secret = br#"{"holder":"Aruzhan Secretova"}"#;
     let sealed = node.seal_metadata(secret);
     let metadata = vec![EventMetadata { index: 0, sealed }];
-    let events = Events { events: vec![transfer(1, 1)], metadata: metadata.clone() };
-    node.call(request(RequestBody::CreateTransfers(events.clone()))).await.unwrap();
-    let account = Events { events: vec![account(3)], metadata };
-    node.call(request(RequestBody::CreateAccounts(account))).await.unwrap();
-    assert_eq!(node.transfers(vec![TransferId(1)]).await.unwrap()[0].metadata.as_deref(), Some(&secret[..]));
-    assert_eq!(node.accounts(vec![AccountId(3)]).await.unwrap()[0].metadata.as_deref(), Some(&secret[..]));
-    let different = Events { metadata: Vec::new(), ..events };
-    match node.call(request(RequestBody::CreateTransfers(different))).await.unwrap() {
+    let events = Events {
+        events: vec![transfer(1, 1)],
+        metadata: metadata.clone(),
+    };
+    node.call(request(RequestBody::CreateTransfers(events.clone())))
+        .await
+        .unwrap();
+    let account = Events {
+        events: vec![account(3)],
+        metadata,
+    };
+    node.call(request(RequestBody::CreateAccounts(account)))
+        .await
+        .unwrap();
+    assert_eq!(
+        node.transfers(vec![TransferId(1)]).await.unwrap()[0]
+            .metadata
+            .as_deref(),
+        Some(&secret[..])
+    );
+    assert_eq!(
+        node.accounts(vec![AccountId(3)]).await.unwrap()[0]
+            .metadata
+            .as_deref(),
+        Some(&secret[..])
+    );
+    let different = Events {
+        metadata: Vec::new(),
+        ..events
+    };
+    match node
+        .call(request(RequestBody::CreateTransfers(different)))
+        .await
+        .unwrap()
+    {
         Reply::Transfers(replies) => {
-            assert_eq!(replies[0].result, CreateTransferResult::ExistsWithDifferentMetadata);
+            assert_eq!(
+                replies[0].result,
+                CreateTransferResult::ExistsWithDifferentMetadata
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -337,14 +474,37 @@ async fn a_trial_balance_adds_up_by_code_and_names_the_ledger() {
         currency: "KZT".to_owned(),
         scale: 2,
     };
-    node.call(request(RequestBody::DescribeLedger(description.clone()))).await.unwrap();
-    let other = Account { code: Code(20), flags: AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS, ..account(3) };
+    node.call(request(RequestBody::DescribeLedger(description.clone())))
+        .await
+        .unwrap();
+    let other = Account {
+        code: Code(20),
+        flags: AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS,
+        ..account(3)
+    };
     node.call(accounts(vec![other])).await.unwrap();
-    results(&node, vec![transfer(1, 9), Transfer { credit_account_id: AccountId(3), ..transfer(2, 4) }]).await;
+    results(
+        &node,
+        vec![
+            transfer(1, 9),
+            Transfer {
+                credit_account_id: AccountId(3),
+                ..transfer(2, 4)
+            },
+        ],
+    )
+    .await;
     let trial = node.trial_balance(LedgerId(1)).await.unwrap();
     assert_eq!((trial.description, trial.accounts), (description, 3));
-    assert_eq!((trial.totals.debits_posted, trial.totals.credits_posted), (Amount(13), Amount(13)));
-    let lines: Vec<_> = trial.by_code.iter().map(|line| (line.code.0, line.balances.credits_posted.0)).collect();
+    assert_eq!(
+        (trial.totals.debits_posted, trial.totals.credits_posted),
+        (Amount(13), Amount(13))
+    );
+    let lines: Vec<_> = trial
+        .by_code
+        .iter()
+        .map(|line| (line.code.0, line.balances.credits_posted.0))
+        .collect();
     assert_eq!(lines, [(10, 9), (20, 4)]);
     assert_eq!(node.trial_balance(LedgerId(9)).await.unwrap().accounts, 0);
     stop(&node);
@@ -356,7 +516,10 @@ async fn a_second_node_on_the_directory_is_refused() {
     let node = with_accounts(directory.path()).await;
     let second = Node::open(&options(directory.path()), |_, _| {});
     assert!(matches!(second.err(), Some(NodeError::Locked { .. })));
-    assert!(matches!(node::verify(&options(directory.path()), |_, _, _| {}), Err(NodeError::Locked { .. })));
+    assert!(matches!(
+        node::verify(&options(directory.path()), |_, _, _| {}),
+        Err(NodeError::Locked { .. })
+    ));
     stop(&node);
 }
 
@@ -379,9 +542,15 @@ async fn verify_finds_a_flipped_bit_in_any_block_and_a_node_refuses_to_start_on_
         std::fs::write(&segment, bytes).unwrap();
         let report = verify(directory.path());
         assert!(!report.is_ok(), "block {} is damaged", block + 1);
-        assert!(report.problems[0].contains(&format!("height {}", block + 1)), "{:?}", report.problems);
+        assert!(
+            report.problems[0].contains(&format!("height {}", block + 1)),
+            "{:?}",
+            report.problems
+        );
     }
-    let refused = Node::open(&options(directory.path()), |_, _| {}).err().expect("the node refuses to start");
+    let refused = Node::open(&options(directory.path()), |_, _| {})
+        .err()
+        .expect("the node refuses to start");
     assert!(refused.to_string().contains("segment"), "{refused}");
 }
 

@@ -1,10 +1,8 @@
 //! gRPC as a client sees it, against a real node.
 
-mod support;
-
+use crate::support::Server;
 use api::wire::v1::ledger_client::LedgerClient;
 use api::wire::v1::{self, CreateTransferResult, submit_reply, submit_request};
-use support::Server;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;

@@ -1,10 +1,8 @@
 //! REST as a client sees it, against a real node.
 
-mod support;
-
+use crate::support::Server;
 use api::ApiConfig;
 use serde_json::{Value, json};
-use support::Server;
 
 async fn with_accounts() -> Server {
     let server = Server::start().await;

@@ -44,6 +44,8 @@ pub struct Sequencer<A: Archive> {
     committing: Option<Height>,
     durable: Height,
     reads_in_flight: VecDeque<ReadAnswer>,
+    /// Reads of the whole state that wait until the open block is whole: a state names its height.
+    state_reads: Vec<Read>,
     /// For each account the block that changed it last; 0 for those not changed in this process.
     touched: Vec<Height>,
     spent: Vec<Outcome>,
@@ -65,6 +67,7 @@ impl<A: Archive> Sequencer<A> {
             committing: None,
             durable,
             reads_in_flight: VecDeque::new(),
+            state_reads: Vec::new(),
             touched,
             spent: Vec::new(),
             rows_at_snapshot: rows,
@@ -145,12 +148,13 @@ impl<A: Archive> Sequencer<A> {
     }
 
     /// Answers a read from the state as it stands: at once when all it saw is durable, else with its block.
+    /// One of the whole state is answered as of the end of a block, since it says at which height it stands.
     pub fn read(&mut self, read: Read) {
-        let state = if self.has_open() {
-            self.open.height
-        } else {
-            Height(self.open.height.0 - 1)
-        };
+        if matches!(read, Read::State(_)) && self.has_open() {
+            self.state_reads.push(read);
+            return;
+        }
+        let state = Height(self.open.height.0 - 1);
         let (answer, seen) = read.answer(&mut self.ledger, &self.touched, state);
         if seen <= self.durable {
             answer.send();
@@ -189,6 +193,10 @@ impl<A: Archive> Sequencer<A> {
         if batch.rows.0 - self.rows_at_snapshot.0 >= interval {
             self.rows_at_snapshot = batch.rows;
             batch.snapshot = Some(self.ledger.snapshot());
+        }
+        for read in self.state_reads.drain(..) {
+            let (answer, _) = read.answer(&mut self.ledger, &self.touched, height);
+            batch.reads.push(answer);
         }
         self.committing = Some(height);
         Some(batch)

@@ -1,0 +1,720 @@
+//! The world of one schedule: the machine, its disk and clock, the node on it, its clients. Owns: what happens next.
+
+use crate::adapter::Disk;
+use crate::clients::{Clients, Surroundings};
+use crate::damage::Flip;
+use crate::live::Live;
+use crate::profile::{DIRECTORY, Profile};
+use crate::statistics::Statistics;
+use crate::timing::{SimClock, seed_entropy};
+use crate::truth::Truth;
+use crate::{Broken, Canary, ensure, recovered};
+use journal::{Journal, WriterId};
+use ledger::{
+    ActorId, Amount, Command, CommandBody, Events, Height, Ledger, NoArchive, Outcome, Transfer, TransferId,
+};
+use ledger_model::Generator;
+use node::parts::{Reading, Recovered, apply_block, recover};
+use node::{Clock, Layout, NodeError};
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use storage::Storage;
+use storage::faulty::{Fault, FaultRates, FaultyStorage, Operation};
+
+/// Steps that are told of after a failure.
+const TRACE: usize = 60;
+/// Rounds after which a node that nothing hinders must have answered everything.
+const PATIENCE: usize = 3_000;
+
+/// How the node came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The process; what it wrote is there, synced or not.
+    Process,
+    /// The machine; what was not synced may be lost or torn.
+    Machine,
+}
+
+enum Phase {
+    Up(Box<Live>),
+    Down(End),
+}
+
+/// A step of one of the node's threads.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Turn,
+    Commit,
+    Announce,
+    Index,
+    Retry,
+    Chore,
+    Watch,
+}
+
+/// One of each, in the order in which work flows.
+const ROUND: [Step; 7] = [
+    Step::Watch,
+    Step::Turn,
+    Step::Commit,
+    Step::Announce,
+    Step::Index,
+    Step::Retry,
+    Step::Chore,
+];
+
+/// See the module.
+pub struct World {
+    random: StdRng,
+    profile: Profile,
+    clock: SimClock,
+    storage: FaultyStorage,
+    disk: Arc<dyn Storage>,
+    layout: Layout,
+    truth: Truth,
+    clients: Clients,
+    phase: Phase,
+    canary: Option<Canary>,
+    statistics: Statistics,
+    trace: VecDeque<String>,
+    /// In this life the disk may have failed other than by being full: the node may stop itself.
+    trouble: bool,
+    /// The disk has an end now.
+    limited: bool,
+    /// Blocks that were under way when the node ended.
+    under_way: u64,
+    /// What the crash that is planned will be.
+    planned: End,
+    /// Nothing more goes wrong: the next start must succeed.
+    calm: bool,
+    damage: Vec<Flip>,
+    starts: u64,
+}
+
+impl World {
+    /// The world of a seed.
+    pub fn new(seed: u64, canary: Option<Canary>) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        seed_entropy(seed);
+        let profile = Profile::draw(&mut random);
+        let storage = FaultyStorage::new(random.next_u64());
+        let layout = Layout::new(&profile.node);
+        storage
+            .create_directory(Path::new(DIRECTORY))
+            .and_then(|()| storage.replace(&layout.keys, format!("1 {}\n", "5a".repeat(32)).as_bytes()))
+            .expect("nothing fails yet");
+        let disk: Arc<dyn Storage> = Arc::new(Disk {
+            below: storage.clone(),
+            canary,
+        });
+        let generator = Generator::new(random.next_u64(), profile.shape);
+        Self {
+            clock: SimClock::new(profile.shape.start),
+            clients: Clients::new(profile.clients, generator, canary),
+            truth: Truth::default(),
+            phase: Phase::Down(End::Process),
+            statistics: Statistics {
+                seeds: 1,
+                ..Statistics::default()
+            },
+            trace: VecDeque::new(),
+            trouble: false,
+            limited: false,
+            under_way: 0,
+            planned: End::Process,
+            calm: true,
+            damage: Vec::new(),
+            starts: 0,
+            random,
+            profile,
+            storage,
+            disk,
+            layout,
+            canary,
+        }
+    }
+
+    /// Runs so many steps, then lets everything come to rest and checks it as a whole.
+    pub fn run(&mut self, steps: u64) -> Result<(), Broken> {
+        for _ in 0..steps {
+            self.statistics.steps += 1;
+            match self.phase {
+                Phase::Up(_) => self.live_step()?,
+                Phase::Down(end) => self.start(end)?,
+            }
+        }
+        self.come_to_rest()
+    }
+
+    /// What was counted.
+    pub fn statistics(&self) -> Statistics {
+        let tally = self.storage.tally();
+        Statistics {
+            faults: tally.faults,
+            torn: tally.torn,
+            full: tally.full,
+            flipped_reads: tally.flipped_reads,
+            ..self.statistics
+        }
+    }
+
+    /// The last steps.
+    pub fn into_trace(self) -> Vec<String> {
+        self.trace.into()
+    }
+
+    fn note(&mut self, text: String) {
+        if self.trace.len() == TRACE {
+            self.trace.pop_front();
+        }
+        self.trace
+            .push_back(format!("{:>6} {text}", self.statistics.steps));
+    }
+
+    fn one_in(&mut self, n: u32) -> bool {
+        n > 0 && self.random.random_range(0..n) == 0
+    }
+
+    fn live_step(&mut self) -> Result<(), Broken> {
+        if self.one_in(self.profile.crash_every) {
+            return self.crash();
+        }
+        if self.one_in(self.profile.fault_every) {
+            self.plan_fault();
+        }
+        if self.one_in(self.profile.fill_every) {
+            self.fill_or_free();
+        }
+        match self.random.random_range(0..104) {
+            0..24 => self.client_step(Clients::write),
+            24..32 => self.client_step(Clients::read),
+            32..38 => self.client_step(|clients, around| Ok(clients.ask(around))),
+            38..58 => self.node_step(Step::Turn),
+            58..72 => self.node_step(Step::Commit),
+            72..86 => self.node_step(Step::Announce),
+            86..92 => self.node_step(Step::Index),
+            92..97 => self.node_step(Step::Chore),
+            97..100 => self.node_step(Step::Watch),
+            100 => self.node_step(Step::Retry),
+            101..103 => {
+                let nanoseconds = [1_000_000, 1_100_000_000, 60_000_000_000][self.random.random_range(0..3)];
+                self.clock.advance(nanoseconds);
+                self.note(format!("time: {} s", nanoseconds as f64 / 1e9));
+                Ok(())
+            }
+            _ if self.one_in(3) => self.stop(),
+            _ => Ok(()),
+        }
+    }
+
+    fn client_step(
+        &mut self,
+        step: impl FnOnce(&mut Clients, &mut Surroundings) -> Result<Option<String>, Broken>,
+    ) -> Result<(), Broken> {
+        let Phase::Up(live) = &self.phase else {
+            return Ok(());
+        };
+        let mut around = Surroundings {
+            live,
+            truth: &mut self.truth,
+            clock: &self.clock,
+            random: &mut self.random,
+            statistics: &mut self.statistics,
+            trouble: self.trouble,
+        };
+        let did = step(&mut self.clients, &mut around)?;
+        self.clients.poll(&mut around)?;
+        if let Some(did) = did {
+            self.note(did);
+        }
+        self.look_after_machine(Ok(()))
+    }
+
+    /// One step of the node, and what it means.
+    fn node_step(&mut self, step: Step) -> Result<(), Broken> {
+        let Phase::Up(live) = &mut self.phase else {
+            return Ok(());
+        };
+        let mut head = None;
+        let result = match step {
+            Step::Turn => live.turn(&self.clock),
+            Step::Commit => live.commit().map(|durable| head = durable),
+            Step::Announce => {
+                live.announce();
+                Ok(())
+            }
+            Step::Index => live.index().map(drop),
+            Step::Retry => live.retry_index(),
+            Step::Chore => live.chore().map(drop),
+            Step::Watch => live.watch(),
+        };
+        if let Some(head) = head {
+            self.statistics.blocks += 1;
+            self.storage.set_quiet(true);
+            let block = live.blocks.read(head.height);
+            self.storage.set_quiet(false);
+            let block = block.map_err(|error| Broken(format!("a durable block cannot be read: {error}")))?;
+            ensure!(
+                block.hash == head.hash,
+                "block {} is not what was appended",
+                head.height
+            );
+            self.truth.adopt(&block)?;
+            self.note(format!(
+                "block {} is durable, {} entries",
+                head.height,
+                block.entries.len()
+            ));
+        } else {
+            self.note(format!("{step:?}"));
+        }
+        // What left before the machine stopped has been heard.
+        self.client_step_quietly()?;
+        self.look_after_machine(result)
+    }
+
+    fn client_step_quietly(&mut self) -> Result<(), Broken> {
+        let Phase::Up(live) = &self.phase else {
+            return Ok(());
+        };
+        let mut around = Surroundings {
+            live,
+            truth: &mut self.truth,
+            clock: &self.clock,
+            random: &mut self.random,
+            statistics: &mut self.statistics,
+            trouble: self.trouble || self.storage.has_crashed(),
+        };
+        self.clients.poll(&mut around)
+    }
+
+    /// Whether machine and node still run after a step.
+    fn look_after_machine(&mut self, result: Result<(), NodeError>) -> Result<(), Broken> {
+        if self.storage.has_crashed() {
+            self.statistics.crashes_in_operation += 1;
+            self.note(format!(
+                "the {:?} ends inside an operation of the disk",
+                self.planned
+            ));
+            return self.end(self.planned);
+        }
+        let Err(error) = result else {
+            return Ok(());
+        };
+        self.note(format!("the node stops itself: {error}"));
+        ensure!(self.trouble, "the node stops itself without cause: {error}");
+        self.statistics.stops += 1;
+        let end = if self.one_in(3) {
+            End::Machine
+        } else {
+            End::Process
+        };
+        self.end(end)
+    }
+
+    /// A crash, now or inside one of the next operations of the disk.
+    fn crash(&mut self) -> Result<(), Broken> {
+        let end = if self.one_in(2) {
+            End::Machine
+        } else {
+            End::Process
+        };
+        if self.one_in(3) {
+            self.note(format!("the {end:?} is killed"));
+            return self.end(end);
+        }
+        self.planned = end;
+        let operation = self.storage.operations() + self.random.random_range(0..12);
+        self.storage.crash_at(operation);
+        self.note(format!(
+            "the {end:?} will end in operation {operation} of the disk"
+        ));
+        Ok(())
+    }
+
+    fn end(&mut self, end: End) -> Result<(), Broken> {
+        match end {
+            End::Machine => self.statistics.power_losses += 1,
+            End::Process => self.statistics.kills += 1,
+        }
+        if let Phase::Up(live) = std::mem::replace(&mut self.phase, Phase::Down(end)) {
+            self.under_way = u64::from(live.is_under_way());
+            // Dead before it is dropped: a process that is gone removes no files.
+            self.storage.crash();
+            drop(live);
+            self.clients.hang_up(&self.truth);
+        }
+        Ok(())
+    }
+
+    fn plan_fault(&mut self) {
+        use Operation as O;
+        let operations = [
+            O::Read,
+            O::Write,
+            O::Write,
+            O::Sync,
+            O::Sync,
+            O::Create,
+            O::Rename,
+            O::Remove,
+            O::SyncDirectory,
+        ];
+        let operation = operations[self.random.random_range(0..operations.len())];
+        let fault = if operation == O::Write && self.one_in(2) {
+            Fault::Short
+        } else {
+            Fault::Io
+        };
+        let nth = self.random.random_range(0..6);
+        self.storage.plan(operation, nth, fault);
+        self.trouble = true;
+        self.note(format!(
+            "{operation:?} number {nth} from now will fail: {fault:?}"
+        ));
+    }
+
+    fn fill_or_free(&mut self) {
+        self.limited = !self.limited;
+        let room = self
+            .limited
+            .then(|| self.used() + self.random.random_range(0..150_000));
+        self.storage.set_capacity(room);
+        self.note(format!("the disk holds at most {room:?} bytes"));
+    }
+
+    fn used(&self) -> u64 {
+        let length = |path: &Path| {
+            self.storage
+                .open(path)
+                .and_then(|file| file.length())
+                .unwrap_or(0)
+        };
+        let mut used = length(&self.layout.keys);
+        for directory in [&self.layout.journal, &self.layout.history, &self.layout.snapshots] {
+            let names = self.storage.list(directory).unwrap_or_default();
+            used += names
+                .iter()
+                .map(|name| length(&directory.join(name)))
+                .sum::<u64>();
+        }
+        used
+    }
+
+    /// Starts the node after it ended.
+    fn start(&mut self, end: End) -> Result<(), Broken> {
+        match end {
+            End::Machine => self.storage.restart(),
+            End::Process => self.storage.restart_process(),
+        }
+        self.prepare_start();
+        self.starts += 1;
+        let (options, history) = (&self.profile.node, self.profile.history);
+        let recovered = recover(
+            self.disk.clone(),
+            options,
+            history,
+            self.starts,
+            Reading::Inline,
+            |_, _| {},
+        );
+        if self.storage.has_crashed() {
+            self.statistics.crashes_in_recovery += 1;
+            self.note(format!("the {:?} ends during recovery", self.planned));
+            drop(recovered);
+            return self.end_down();
+        }
+        match recovered {
+            Ok(recovered) => self.started(recovered),
+            Err(error) => {
+                self.note(format!("the node does not start: {error}"));
+                let excused = self.trouble || self.limited || !self.damage.is_empty();
+                ensure!(
+                    excused && !self.calm,
+                    "the node does not start, and nothing was wrong: {error}"
+                );
+                self.statistics.refused_starts += 1;
+                self.calm = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// It ended before it had begun.
+    fn end_down(&mut self) -> Result<(), Broken> {
+        self.phase = Phase::Down(self.planned);
+        match self.planned {
+            End::Machine => self.statistics.power_losses += 1,
+            End::Process => self.statistics.kills += 1,
+        }
+        Ok(())
+    }
+
+    fn prepare_start(&mut self) {
+        if self.calm {
+            self.storage.set_quiet(true);
+            for flip in self.damage.drain(..) {
+                flip.heal(&self.storage);
+            }
+            self.storage.set_quiet(false);
+            self.storage.set_rates(FaultRates::default());
+            self.storage.set_capacity(None);
+            self.limited = false;
+            self.trouble = false;
+            return;
+        }
+        self.storage.set_rates(self.profile.rates);
+        self.trouble = self.profile.has_rates();
+        if self.one_in(self.profile.flip_one_in) {
+            self.storage.set_quiet(true);
+            let flip = Flip::draw(&self.storage, &self.layout, &mut self.random);
+            self.storage.set_quiet(false);
+            if let Some(flip) = flip {
+                self.note(format!("flipped: {flip}"));
+                self.statistics.flips += 1;
+                self.damage.push(flip);
+            }
+        }
+        self.trouble |= !self.damage.is_empty();
+        if self.profile.crash_every > 0 && self.one_in(4) {
+            self.planned = if self.one_in(2) {
+                End::Machine
+            } else {
+                End::Process
+            };
+            let operation = self.storage.operations() + self.random.random_range(0..40);
+            self.storage.crash_at(operation);
+            self.note(format!(
+                "the {:?} will end in operation {operation} of the disk",
+                self.planned
+            ));
+        }
+    }
+
+    fn started(&mut self, mut recovered: Recovered) -> Result<(), Broken> {
+        self.statistics.restarts += 1;
+        self.note(format!("the node is back at {}", recovered.head.height));
+        self.break_recovered(&mut recovered);
+        recovered
+            .ledger
+            .set_generation_rows_min(self.profile.generation_rows);
+        self.storage.set_quiet(true);
+        let checked = self.check_recovered(&recovered);
+        self.storage.set_quiet(false);
+        checked?;
+        // What the process that died had not made durable is gone for good.
+        let applied = &self.truth.applied;
+        self.truth.sent.retain(|request, _| applied.contains_key(request));
+        self.under_way = 0;
+        self.calm = false;
+        let live = Live::start(
+            self.disk.clone(),
+            &self.profile.node,
+            recovered,
+            WriterId(self.random.next_u64().into()),
+            &self.clock,
+            self.canary,
+        );
+        match live {
+            Ok(live) => {
+                self.phase = Phase::Up(Box::new(live));
+                Ok(())
+            }
+            Err(error) => Err(Broken(format!(
+                "a recovered node does not begin its term: {error}"
+            ))),
+        }
+    }
+
+    fn check_recovered(&mut self, recovered: &Recovered) -> Result<(), Broken> {
+        let Self {
+            truth,
+            storage,
+            layout,
+            damage,
+            ..
+        } = self;
+        let before = truth.head();
+        let standing = damage.iter().any(|flip| flip.in_journal && flip.stands(storage));
+        if standing {
+            let walked = journal::walk(
+                storage,
+                &layout.journal,
+                &recovered.keys,
+                journal::ShardId(0),
+                &mut |_| std::ops::ControlFlow::Continue(()),
+            );
+            let found = walked.is_err() || walked.is_ok_and(|summary| summary.problems > 0);
+            ensure!(
+                found,
+                "a flipped bit in the journal is found neither at the start nor by a walk"
+            );
+            damage
+                .iter()
+                .filter(|flip| flip.in_journal)
+                .for_each(|flip| flip.heal(storage));
+        }
+        damage.retain(|flip| !flip.in_journal);
+        let problems = recovered::check_journal(
+            truth,
+            storage,
+            layout,
+            &recovered.keys,
+            recovered.head,
+            self.under_way,
+        )?;
+        ensure!(problems.is_empty(), "the journal has problems: {problems:?}");
+        self.statistics.landed += truth.head().0 - before.0;
+        recovered::check_acknowledged(truth, &self.clients.acknowledged)?;
+        recovered::check_ledger(truth, &recovered.ledger)?;
+        match recovered::check_index(truth, &recovered.reader) {
+            Err(_) if !damage.is_empty() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// For the canaries of recovery.
+    fn break_recovered(&self, recovered: &mut Recovered) {
+        match self.canary {
+            Some(Canary::ShortReplay) => {
+                let blocks = recovered.journal.reader();
+                let mut ledger = Ledger::new();
+                let last = recovered.head.height.0.saturating_sub(1);
+                for block in blocks.scan(Height(1)).flatten().take(last as usize) {
+                    drop(apply_block(&mut ledger, &NoArchive, &block, &mut Vec::new()));
+                }
+                recovered.ledger = ledger;
+            }
+            Some(Canary::AlteredReplay) => {
+                let ids: Vec<_> = recovered
+                    .ledger
+                    .accounts()
+                    .map(|account| account.id)
+                    .take(2)
+                    .collect();
+                let [debit, credit] = ids[..] else { return };
+                let mut events = Events::default();
+                events.events.push(Transfer {
+                    id: TransferId(1 << 100),
+                    debit_account_id: debit,
+                    credit_account_id: credit,
+                    amount: Amount(1),
+                    ledger: recovered
+                        .ledger
+                        .account(debit)
+                        .map(|(_, account)| account.ledger)
+                        .unwrap_or_default(),
+                    code: ledger::Code(1),
+                    ..Transfer::default()
+                });
+                let command = Command {
+                    actor: ActorId(0),
+                    body: CommandBody::CreateTransfers(events),
+                };
+                let archive = recovered.reader.clone();
+                drop(
+                    recovered
+                        .ledger
+                        .apply(&archive, self.clock.now(), &command, &mut Outcome::default()),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// A stop in good order: everything taken in is answered.
+    fn stop(&mut self) -> Result<(), Broken> {
+        self.note("the node is asked to stop".to_owned());
+        self.storage.set_capacity(None);
+        self.limited = false;
+        if let Phase::Up(live) = &self.phase {
+            live.shared.inbox.stop();
+        }
+        for _ in 0..PATIENCE {
+            let Phase::Up(live) = &self.phase else {
+                return Ok(());
+            };
+            if live.is_finished() && self.clients.is_idle() {
+                return self.stopped();
+            }
+            self.round()?;
+        }
+        Err(Broken("the node does not stop".to_owned()))
+    }
+
+    fn stopped(&mut self) -> Result<(), Broken> {
+        let Phase::Up(live) = std::mem::replace(&mut self.phase, Phase::Down(End::Process)) else {
+            return Ok(());
+        };
+        self.under_way = 0;
+        let ended = live.end();
+        self.clients.hang_up(&self.truth);
+        if self.storage.has_crashed() {
+            self.statistics.crashes_in_operation += 1;
+            return self.end_down();
+        }
+        if let Err(error) = ended {
+            ensure!(
+                self.trouble,
+                "the node stops badly, and nothing was wrong: {error}"
+            );
+        }
+        self.statistics.graceful += 1;
+        self.note("the node has stopped".to_owned());
+        self.storage.crash();
+        if self.one_in(2) {
+            self.phase = Phase::Down(End::Machine);
+        }
+        Ok(())
+    }
+
+    fn round(&mut self) -> Result<(), Broken> {
+        for step in ROUND {
+            self.node_step(step)?;
+        }
+        self.clock.advance(1_000_000);
+        Ok(())
+    }
+
+    /// Nothing fails any more: everything under way is answered, and a last start finds all as it must be.
+    fn come_to_rest(&mut self) -> Result<(), Broken> {
+        self.note("nothing fails any more".to_owned());
+        for _ in 0..20 {
+            // Faults that were planned are still to come; the start after them has none.
+            self.calm = true;
+            if let Phase::Down(end) = self.phase {
+                self.start(end)?;
+            }
+            self.storage.set_rates(FaultRates::default());
+            self.storage.set_capacity(None);
+            self.limited = false;
+            self.settle()?;
+            if matches!(self.phase, Phase::Up(_)) {
+                self.stop()?;
+                self.calm = true;
+                if let Phase::Down(end) = self.phase {
+                    self.start(end)?;
+                    if matches!(self.phase, Phase::Up(_)) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Err(Broken("the node does not come to rest".to_owned()))
+    }
+
+    fn settle(&mut self) -> Result<(), Broken> {
+        for _ in 0..PATIENCE {
+            if matches!(self.phase, Phase::Down(_)) || self.clients.is_idle() {
+                return Ok(());
+            }
+            self.round()?;
+        }
+        Err(Broken(
+            "a request is never answered, though nothing hinders it".to_owned(),
+        ))
+    }
+}

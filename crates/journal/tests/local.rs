@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{OPTIONS, TERM, directory, draft, fill, is_as_written, keys, memory, open};
+use common::{OPTIONS, TERM, directory, draft, fill, is_as_written, keys, memory, open, request};
 use journal::{
     AppendError, Draft, Journal, JournalError, LocalJournal, LocalOptions, Prepared, ShardId, Term, WriterId,
 };
@@ -116,6 +116,41 @@ fn a_draft_is_taken_by_success_and_kept_by_failure() {
     assert_eq!(two.body(), draft(2, 1).body());
     journal.append(TERM, &mut two).unwrap();
     assert_eq!(journal.head().height, Height(2));
+}
+
+#[test]
+fn a_watermark_that_was_written_halfway_does_not_refuse_the_next_start() {
+    for seed in 0..24 {
+        let storage = memory(seed);
+        let (mut journal, _) = open(&storage).unwrap();
+        fill(&mut journal, 1);
+        storage.plan(Operation::Write, 1, Fault::Short);
+        fill(&mut journal, 2);
+        assert_eq!(storage.tally().faults, 1, "the write after the block's failed");
+        storage.restart_process();
+        assert_eq!(open(&storage).unwrap().1.head.height, Height(2), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_head_is_whole_when_the_segment_after_it_begins_with_a_torn_block() {
+    let storage = memory(1);
+    let (mut journal, _) = open(&storage).unwrap();
+    fill(&mut journal, 3);
+    let mut last = draft(4, 1);
+    let later = TimestampNs(last.last_timestamp().0 + 1);
+    let (command, outcome) = request(4_000, 1);
+    last.push(later, &command, &outcome);
+    let head = journal.append(TERM, &mut last).unwrap();
+    fill(&mut journal, 5);
+    let torn = directory().join("00000000000000000005.segment");
+    let file = storage.open(&torn).unwrap();
+    file.write_all_at(&[0; 2048], 2048).unwrap();
+    storage.remove(&directory().join("durable")).unwrap();
+    let (_, recovered) = open(&storage).unwrap();
+    assert!(recovered.cut.is_some());
+    assert_eq!(recovered.head, head);
+    assert_eq!(recovered.head.timestamp, later);
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl LocalJournal {
             "segment_bytes must be a multiple of 4096"
         );
         let found = recover::recover(&*storage, directory, &keys, options.shard)?;
-        let watermark = Watermark::open(&*storage, directory, found.head.height)?;
+        let mut watermark = Watermark::open(&*storage, directory, found.head.height)?;
         watermark
             .write(found.head.height)
             .map_err(|source| io_error("write", &watermark.path, source))?;

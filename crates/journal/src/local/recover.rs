@@ -154,13 +154,17 @@ impl Walk<'_> {
         })
     }
 
-    /// From which segment on blocks are opened and not only their headers looked at: the last that holds any.
-    fn opened_from(&self, files: &[(Height, std::path::PathBuf)]) -> Result<usize, JournalError> {
+    /// From which segment on blocks are opened and not only their headers looked at: the last that holds any. One
+    /// that begins with a torn block may hold none, and the head is then in the segment before.
+    fn opened_from(&mut self, files: &[(Height, std::path::PathBuf)]) -> Result<usize, JournalError> {
         let Some((first, path)) = files.last() else {
             return Ok(0);
         };
         let mut segment = Segment::open(self.storage, path, PAGE_BYTES)?;
-        let is_empty = matches!(segment.at(0, *first), Ok(Found::Nothing));
+        let is_empty = match segment.at(0, *first) {
+            Ok(Found::Block(header)) => segment.open_block(0, &header, &mut self.opener).is_err(),
+            _ => true,
+        };
         Ok(files.len().saturating_sub(if is_empty { 2 } else { 1 }))
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Written after each append and not synced: it survives the death of the process, though not always that of
 //! the machine. So it may be behind the journal and is never ahead of it; with it, a damaged last block that
-//! was acknowledged is not mistaken for a torn write.
+//! was acknowledged is not mistaken for a torn write. The file holds two notes, and a write replaces the older: so
+//! a write that fails halfway leaves one that is sound, and the next start is not refused.
 
 use super::segment::io_error;
 use crate::JournalError;
@@ -14,11 +15,14 @@ use std::sync::Arc;
 use storage::{Storage, StorageFile};
 
 const MAGIC: [u8; 8] = *b"SHQDURA1";
-const BYTES: usize = 24;
+const NOTE_BYTES: usize = 24;
+const NOTES: usize = 2;
 
 pub(crate) struct Watermark {
     pub(crate) path: PathBuf,
     file: Arc<dyn StorageFile>,
+    /// Which note is written next.
+    next: usize,
 }
 
 /// What the file says: `None` when it is not there.
@@ -33,9 +37,10 @@ pub(crate) fn read(storage: &dyn Storage, directory: &Path) -> Result<Option<Hei
     let bytes = storage
         .read(&path)
         .map_err(|source| io_error("read", &path, source))?;
-    decode(&bytes)
-        .map(Some)
-        .ok_or(JournalError::Watermark { file: path })
+    match latest(&bytes) {
+        Some((height, _)) => Ok(Some(height)),
+        None => Err(JournalError::Watermark { file: path }),
+    }
 }
 
 impl Watermark {
@@ -51,20 +56,38 @@ impl Watermark {
             move |source| JournalError::Io { action, path, source }
         };
         if !storage.exists(&path).map_err(error("look for"))? {
-            storage.replace(&path, &encode(height)).map_err(error("make"))?;
+            let both = [encode(height); NOTES].concat();
+            storage.replace(&path, &both).map_err(error("make"))?;
         }
+        let bytes = storage.read(&path).map_err(error("read"))?;
+        let (_, newest) = latest(&bytes).ok_or_else(|| JournalError::Watermark { file: path.clone() })?;
         let file = storage.open(&path).map_err(error("open"))?;
-        Ok(Self { path, file })
+        Ok(Self {
+            path,
+            file,
+            next: (newest + 1) % NOTES,
+        })
     }
 
-    /// Notes that `height` is durable.
-    pub(crate) fn write(&self, height: Height) -> io::Result<()> {
-        self.file.write_all_at(&encode(height), 0)
+    /// Notes that `height` is durable. After a failure the note before still stands, and the same place is tried again.
+    pub(crate) fn write(&mut self, height: Height) -> io::Result<()> {
+        self.file
+            .write_all_at(&encode(height), (self.next * NOTE_BYTES) as u64)?;
+        self.next = (self.next + 1) % NOTES;
+        Ok(())
     }
 }
 
-fn encode(height: Height) -> [u8; BYTES] {
-    let mut bytes = [0; BYTES];
+/// The greatest height noted, and by which note.
+fn latest(bytes: &[u8]) -> Option<(Height, usize)> {
+    let notes = bytes.chunks_exact(NOTE_BYTES).take(NOTES).enumerate();
+    notes
+        .filter_map(|(place, note)| Some((decode(note)?, place)))
+        .max()
+}
+
+fn encode(height: Height) -> [u8; NOTE_BYTES] {
+    let mut bytes = [0; NOTE_BYTES];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..16].copy_from_slice(&height.0.to_le_bytes());
     let check = digest(&SHA256, &bytes[..16]);
@@ -73,7 +96,7 @@ fn encode(height: Height) -> [u8; BYTES] {
 }
 
 fn decode(bytes: &[u8]) -> Option<Height> {
-    let bytes: [u8; BYTES] = bytes.try_into().ok()?;
+    let bytes: [u8; NOTE_BYTES] = bytes.try_into().ok()?;
     let height = Height(u64::from_le_bytes(bytes[8..16].try_into().ok()?));
     (encode(height) == bytes).then_some(height)
 }

@@ -5,7 +5,7 @@
 
 use crate::binary;
 use crate::machine::Machine;
-use crate::postgres::{Cluster, settings};
+use crate::postgres::{Cluster, DURABILITY, settings};
 use crate::process::{capture, shown};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
@@ -62,6 +62,9 @@ pub struct Options {
     /// Where both sides keep their files: a real disk. A folder is made in it, and removed.
     #[arg(long, default_value = "/var/tmp")]
     dir: PathBuf,
+    /// A setting for the peer besides, or instead of, those that are printed, `NAME=VALUE`; may be given more than once.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
+    settings: Vec<(String, String)>,
     /// Leave Shanraq out: only the peer's figure.
     #[arg(long)]
     peer_only: bool,
@@ -75,6 +78,16 @@ pub struct Options {
 enum Peer {
     /// A stored-procedure ledger on PostgreSQL, one call one transaction.
     Postgres,
+}
+
+fn parse_setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("NAME=VALUE is needed")?;
+    if DURABILITY.contains(&name) {
+        return Err(format!(
+            "{name} stays as it is: both sides answer only what is durable"
+        ));
+    }
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// One side's result.
@@ -107,7 +120,7 @@ pub fn run(options: &Options) -> Result<()> {
     } else {
         Some(binary::release()?)
     };
-    let settings = settings(machine.memory_mib);
+    let settings = settings(machine.memory_mib, &options.settings);
     if !options.json {
         print_head(options, &machine, &settings);
     }
@@ -121,7 +134,7 @@ pub fn run(options: &Options) -> Result<()> {
     if options.json {
         let settings: serde_json::Map<String, Value> = settings
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), json!(value)))
+            .map(|(name, value)| (name.clone(), json!(value)))
             .collect();
         let workloads: Vec<Value> = ours
             .iter()
@@ -146,7 +159,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn print_head(options: &Options, machine: &Machine, settings: &[(&str, String)]) {
+fn print_head(options: &Options, machine: &Machine, settings: &[(String, String)]) {
     println!("machine   {machine}");
     println!("command   {}", command_line());
     let Options {
@@ -201,7 +214,11 @@ fn print_table(version: &str, options: &Options, peer: &Figures, ours: &[Run]) {
     }
 }
 
-fn run_postgres(options: &Options, folder: &Path, settings: &[(&str, String)]) -> Result<(String, Figures)> {
+fn run_postgres(
+    options: &Options,
+    folder: &Path,
+    settings: &[(String, String)],
+) -> Result<(String, Figures)> {
     let home = folder.join("postgres");
     std::fs::create_dir(&home)?;
     make_reachable(folder)?;

@@ -1,4 +1,4 @@
-//! Building the product's binary. Owns: which profile for what.
+//! Building the binaries that checks run. Owns: which profile for what.
 
 use crate::process::{cargo, shown};
 use anyhow::{Context, Result, ensure};
@@ -8,20 +8,21 @@ use std::process::Stdio;
 
 /// The binary as tests use it: the profile that `cargo test` has compiled most of already.
 pub fn debug() -> Result<PathBuf> {
-    build(&[])
+    of("shanraq", &[])
 }
 
 /// The binary as users run it; for figures.
 pub fn release() -> Result<PathBuf> {
-    build(&["--release"])
+    of("shanraq", &["--release"])
 }
 
-fn build(arguments: &[&str]) -> Result<PathBuf> {
+/// Builds a package and gives the path of its executable, which has the same name.
+pub fn of(package: &str, arguments: &[&str]) -> Result<PathBuf> {
     let mut command = cargo(&[
         "build",
         "--locked",
         "-p",
-        "shanraq",
+        package,
         "--message-format=json-render-diagnostics",
     ]);
     command.args(arguments).stderr(Stdio::inherit());
@@ -34,15 +35,15 @@ fn build(arguments: &[&str]) -> Result<PathBuf> {
         output.status
     );
     let messages = String::from_utf8(output.stdout)?;
-    executable(&messages).with_context(|| format!("`{}` names no executable", shown(&command)))
+    executable(&messages, package).with_context(|| format!("`{}` names no executable", shown(&command)))
 }
 
 /// The executable that cargo's messages name.
-fn executable(messages: &str) -> Option<PathBuf> {
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "shanraq")
+        .filter(|message| message["target"]["name"] == name)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
@@ -56,7 +57,10 @@ mod tests {
 {"reason":"compiler-artifact","target":{"name":"other"},"executable":"/x/other"}
 {"reason":"compiler-artifact","target":{"name":"shanraq"},"executable":"/x/debug/shanraq"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(executable(messages), Some(PathBuf::from("/x/debug/shanraq")));
-        assert_eq!(executable(""), None);
+        assert_eq!(
+            executable(messages, "shanraq"),
+            Some(PathBuf::from("/x/debug/shanraq"))
+        );
+        assert_eq!(executable("", "shanraq"), None);
     }
 }

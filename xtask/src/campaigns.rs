@@ -1,8 +1,9 @@
 //! The long-running hunts for faults, run from `crates/checks`. Owns: their command lines.
 
 use crate::binary;
-use crate::process::{cargo, run};
-use anyhow::Result;
+use crate::process::{run, target_folder};
+use anyhow::{Context, Result};
+use std::process::Command;
 
 /// How often to kill, and how the load is drawn.
 #[derive(clap::Args)]
@@ -36,8 +37,9 @@ pub fn crash(options: &CrashOptions) -> Result<()> {
     } else {
         binary::debug()?
     };
-    let mut command = cargo(&["run", "--quiet", "--locked", "-p", "checks", "--", "crash"]);
+    let mut command = Command::new(binary::of("checks", &[])?);
     command
+        .arg("crash")
         .arg("--binary")
         .arg(binary)
         .arg("--kills")
@@ -48,12 +50,26 @@ pub fn crash(options: &CrashOptions) -> Result<()> {
     run(&mut command)
 }
 
+/// Memory that the fuzzers may address; a reader that takes more dies, and its input is left behind.
+const FUZZ_BYTES_MAX: u64 = 8 << 30;
+
 /// Runs the fuzzers.
 pub fn fuzz(options: &FuzzOptions) -> Result<()> {
-    let mut command = cargo(&["run", "--quiet", "--locked", "-p", "checks", "--", "fuzz"]);
-    command.arg("--seconds").arg(options.seconds.to_string());
+    let folder = target_folder().join("fuzz");
+    // Built outside the limit, which is for the readers and not for the compiler.
+    let checks = binary::of("checks", &[])?;
+    let mut command = Command::new("prlimit");
+    command
+        .arg(format!("--as={FUZZ_BYTES_MAX}"))
+        .arg(checks)
+        .arg("fuzz");
+    command
+        .arg("--seconds")
+        .arg(options.seconds.to_string())
+        .arg("--folder")
+        .arg(&folder);
     if let Some(seed) = options.seed {
         command.arg("--seed").arg(seed.to_string());
     }
-    run(&mut command)
+    run(&mut command).with_context(|| format!("inputs that fail are in {}", folder.display()))
 }

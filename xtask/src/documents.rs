@@ -7,14 +7,14 @@ use crate::process::{capture, root};
 use crate::{markdown, requirements};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Their paths in backticks must exist, links aside.
 const MAPS: &[&str] = &["README.md", "ARCHITECTURE.md"];
 /// A word in backticks that ends so is a path even without a slash.
 const EXTENSIONS: &[&str] = &[".md", ".toml", ".rs", ".sql", ".proto", ".lock"];
 /// A word with a slash that begins so is not one.
-const NOT_PATHS: &[&str] = &["application/", "text/", "http://", "https://", "target/"];
+const NOT_PATHS: &[&str] = &["application/", "text/", "http://", "https://"];
 
 /// Checks all of it and names everything that is wrong.
 pub fn check() -> Result<()> {
@@ -115,9 +115,18 @@ fn path_problems(root: &Path, text: &str) -> Vec<String> {
         .into_iter()
         .filter(|span| looks_like_a_path(&span.text));
     paths
-        .filter(|span| !root.join(&span.text).exists())
+        .filter(|span| !root.join(&span.text).exists() && !is_made_by_a_command(root, &span.text))
         .map(|span| format!("{}: `{}` does not exist", span.line, span.text))
         .collect()
+}
+
+/// What version control ignores (build results, the quick start's data) is there only after the command was run.
+fn is_made_by_a_command(root: &Path, path: &str) -> bool {
+    let mut git = Command::new("git");
+    git.current_dir(root)
+        .args(["check-ignore", "--quiet", "--", path])
+        .stderr(Stdio::null());
+    git.status().is_ok_and(|status| status.success())
 }
 
 fn looks_like_a_path(text: &str) -> bool {
@@ -151,7 +160,6 @@ mod tests {
             "cargo xtask test",
             "a::b",
             "",
-            "target/debug",
         ] {
             assert!(!looks_like_a_path(word), "{word}");
         }

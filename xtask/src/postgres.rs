@@ -9,9 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Every setting that differs from PostgreSQL's own default. Nothing that weakens durability.
-pub fn settings(memory_mib: u64) -> Vec<(&'static str, String)> {
-    let mut settings: Vec<(&'static str, String)> = [
+/// The settings that make an answer durable.
+pub const DURABILITY: &[&str] = &["fsync", "synchronous_commit", "full_page_writes"];
+
+/// Every setting that differs from PostgreSQL's own default, and those that make an answer durable; `others` go before.
+pub fn settings(memory_mib: u64, others: &[(String, String)]) -> Vec<(String, String)> {
+    let shared_buffers = format!("{}MB", (memory_mib / 4).clamp(128, 8_192));
+    let effective_cache_size = format!("{}MB", (memory_mib / 2).max(256));
+    let ours = [
         // Durable before the answer, as Shanraq is.
         ("fsync", "on"),
         ("synchronous_commit", "on"),
@@ -25,7 +30,7 @@ pub fn settings(memory_mib: u64) -> Vec<(&'static str, String)> {
         ("checkpoint_completion_target", "0.9"),
         ("wal_buffers", "64MB"),
         ("wal_compression", "lz4"),
-        ("max_connections", "200"),
+        ("max_connections", "1100"),
         ("huge_pages", "try"),
         ("jit", "off"),
         ("random_page_cost", "1.1"),
@@ -34,16 +39,14 @@ pub fn settings(memory_mib: u64) -> Vec<(&'static str, String)> {
         ("plan_cache_mode", "force_generic_plan"),
         ("listen_addresses", ""),
         ("log_min_messages", "warning"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name, value.to_owned()))
-    .collect();
-    settings.push((
-        "shared_buffers",
-        format!("{}MB", (memory_mib / 4).clamp(128, 8_192)),
-    ));
-    settings.push(("effective_cache_size", format!("{}MB", (memory_mib / 2).max(256))));
-    settings
+        ("shared_buffers", &shared_buffers),
+        ("effective_cache_size", &effective_cache_size),
+    ];
+    let kept = ours
+        .into_iter()
+        .filter(|(name, _)| others.iter().all(|(other, _)| other != name));
+    let kept = kept.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    kept.chain(others.iter().cloned()).collect()
 }
 
 /// A running server; dropping it stops it. Its folder belongs to the caller.
@@ -58,7 +61,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Makes a cluster in `folder` (empty, reachable for the user `postgres`) and starts it.
-    pub fn start(folder: &Path, settings: &[(&str, String)]) -> Result<Self> {
+    pub fn start(folder: &Path, settings: &[(String, String)]) -> Result<Self> {
         let programs = programs()?;
         // PostgreSQL refuses to run as root.
         let as_postgres = capture(Command::new("id").arg("-u"))?.trim() == "0";
@@ -194,4 +197,29 @@ fn server_folder() -> Result<PathBuf> {
     Ok(PathBuf::from(
         capture(Command::new("pg_config").arg("--bindir"))?.trim(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_setting_takes_the_place_of_ours_and_durability_is_always_stated() {
+        let others = [
+            ("wal_buffers".to_owned(), "1MB".to_owned()),
+            ("commit_delay".to_owned(), "50".to_owned()),
+        ];
+        let settings = settings(8_000, &others);
+        let values = |wanted: &str| {
+            settings
+                .iter()
+                .filter(|(name, _)| name == wanted)
+                .map(|(_, value)| value.as_str())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(values("wal_buffers"), ["1MB"]);
+        assert_eq!(values("commit_delay"), ["50"]);
+        assert_eq!(values("shared_buffers"), ["2000MB"]);
+        assert!(DURABILITY.iter().all(|name| values(name) == ["on"]));
+    }
 }

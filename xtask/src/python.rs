@@ -1,6 +1,6 @@
 //! Python tools in an environment of their own. Owns: which (`xtask/python/requirements.txt`, pinned with hashes), and where.
 
-use crate::process::{apt_install, capture, root, run};
+use crate::process::{apt_install, capture, root, run, target_folder};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::PathBuf;
@@ -11,8 +11,7 @@ const REQUIREMENTS: &str = "xtask/python/requirements.txt";
 
 /// The path of a tool; installs all of them when they are not there as pinned.
 pub fn tool(name: &str) -> Result<PathBuf> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    let folder = target.join("python");
+    let folder = target_folder().join("python");
     let stamp = folder.join("installed.txt");
     let requirements = root().join(REQUIREMENTS);
     let wanted =

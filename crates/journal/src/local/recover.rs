@@ -6,7 +6,7 @@
 //! person decides.
 
 use super::index::SegmentIndex;
-use super::segment::{Found, PAGE_BYTES, SECTOR_BYTES, Segment, erase, extent, io_error, list};
+use super::segment::{Found, PAGE_BYTES, SECTOR_BYTES, Segment, erase, extent, io_error, list, open_bytes};
 use super::{Active, TornTail, watermark};
 use crate::header::Header;
 use crate::{Block, Damage, Head, JournalError, Opener, ShardId};
@@ -193,7 +193,7 @@ impl Walk<'_> {
         if let Some((offset, length)) = last
             && opened
         {
-            write_again(segment, offset, length)?;
+            self.write_again(segment, offset, length)?;
         }
         Ok((offset, fault))
     }
@@ -222,6 +222,32 @@ impl Walk<'_> {
             header.as_head()
         };
         Ok(Some((length, head)))
+    }
+
+    /// Writes the last block once more as it is and syncs it. Had the process before died of a failed sync, the
+    /// system may show a block that the disk does not hold and has forgotten to write; only a new write mends that.
+    /// The very bytes that are written are checked: a bit that flips in this read must not be made durable.
+    fn write_again(&mut self, segment: &mut Segment, offset: u64, length: u64) -> Result<(), JournalError> {
+        let mut bytes = vec![0; length as usize];
+        segment
+            .file
+            .read_exact_at(&mut bytes, offset)
+            .map_err(|source| io_error("read", &segment.path, source))?;
+        let sound = Header::decode(&bytes).and_then(|header| match extent(header.body_bytes as usize) {
+            needed if needed == length => open_bytes(&mut bytes.clone(), &header, &mut self.opener),
+            _ => Err(Damage::Header),
+        });
+        if let Err(damage) = sound.and_then(|block| match Head::of(&block) == self.head {
+            true => Ok(()),
+            false => Err(Damage::Hash),
+        }) {
+            return Err(segment.damaged(offset, self.head.height, damage));
+        }
+        segment
+            .file
+            .write_all_at(&bytes, offset)
+            .and_then(|()| segment.file.sync_data())
+            .map_err(|source| io_error("write again", &segment.path, source))
     }
 
     fn tail(
@@ -316,18 +342,6 @@ fn zero(segment: &Segment, torn: &TornTail) -> Result<(), JournalError> {
     erase(&*segment.file, torn.offset, length)
         .and_then(|()| segment.file.sync_data())
         .map_err(|source| io_error("zero", &segment.path, source))
-}
-
-/// Writes the last block once more as it is and syncs it. Had the process before died of a failed sync, the
-/// system may show a block that the disk does not hold and has forgotten to write; only a new write mends that.
-fn write_again(segment: &mut Segment, offset: u64, length: u64) -> Result<(), JournalError> {
-    let mut bytes = vec![0; length as usize];
-    segment
-        .file
-        .read_exact_at(&mut bytes, offset)
-        .and_then(|()| segment.file.write_all_at(&bytes, offset))
-        .and_then(|()| segment.file.sync_data())
-        .map_err(|source| io_error("write again", &segment.path, source))
 }
 
 impl Head {

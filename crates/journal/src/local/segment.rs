@@ -76,6 +76,16 @@ pub(crate) struct Segment {
     ahead: u64,
 }
 
+/// Checks and opens a block, in place, from all the bytes that it takes on disk.
+pub(crate) fn open_bytes(bytes: &mut [u8], header: &Header, opener: &mut Opener) -> Result<Block, Damage> {
+    let (body, padding) = bytes[HEADER_BYTES..].split_at_mut(header.body_bytes as usize);
+    if padding.iter().all(|&byte| byte == PADDING) {
+        opener.open(header, body)
+    } else {
+        Err(Damage::Padding)
+    }
+}
+
 /// What stands at the beginning of a page.
 pub(crate) enum Found {
     /// Nothing: the page's first sector is zero, or the file ends here.
@@ -145,13 +155,7 @@ impl Segment {
         if self.length - offset < extent {
             return Err(self.damaged(offset, header.height, Damage::Short));
         }
-        let bytes = self.bytes(offset, extent)?;
-        let (body, padding) = bytes[HEADER_BYTES..].split_at_mut(body_bytes);
-        let result = if padding.iter().all(|&byte| byte == PADDING) {
-            opener.open(header, body)
-        } else {
-            Err(Damage::Padding)
-        };
+        let result = open_bytes(self.bytes(offset, extent)?, header, opener);
         // The body was decrypted in place: the window no longer is what the file holds.
         self.valid_from = offset + extent;
         result.map_err(|damage| self.damaged(offset, header.height, damage))

@@ -75,6 +75,8 @@ pub struct Surroundings<'a> {
     pub statistics: &'a mut Statistics,
     /// Whether the node may have met a fault of the disk.
     pub trouble: bool,
+    /// Whether the node is about to end: it may drop answers.
+    pub failed: bool,
 }
 
 impl Clients {
@@ -261,7 +263,7 @@ impl Clients {
                 deadline,
                 mut receiver,
             } => {
-                let Some(answer) = received(&mut receiver)? else {
+                let Some(answer) = received(&mut receiver, around.failed)? else {
                     return Ok(Some(Waiting::Write {
                         request,
                         deadline,
@@ -275,7 +277,7 @@ impl Clients {
                 floor,
                 mut receiver,
             } => {
-                let Some(found) = received(&mut receiver)? else {
+                let Some(found) = received(&mut receiver, around.failed)? else {
                     return Ok(Some(Waiting::Accounts {
                         asked,
                         floor,
@@ -287,7 +289,7 @@ impl Clients {
                 around.statistics.reads += 1;
             }
             Waiting::State { floor, mut receiver } => {
-                let Some(state) = received(&mut receiver)? else {
+                let Some(state) = received(&mut receiver, around.failed)? else {
                     return Ok(Some(Waiting::State { floor, receiver }));
                 };
                 check_state(around.truth, &state, floor)?;
@@ -358,11 +360,12 @@ impl Clients {
     }
 }
 
-/// What came, if something did.
-fn received<T>(receiver: &mut Receiver<T>) -> Result<Option<T>, Broken> {
+/// What came, if something did. Only a node that `failed` may drop an answer.
+fn received<T>(receiver: &mut Receiver<T>, failed: bool) -> Result<Option<T>, Broken> {
     match receiver.try_recv() {
         Ok(answer) => Ok(Some(answer)),
         Err(TryRecvError::Empty) => Ok(None),
+        Err(TryRecvError::Closed) if failed => Ok(None),
         Err(TryRecvError::Closed) => Err(Broken("a running node dropped an answer".to_owned())),
     }
 }

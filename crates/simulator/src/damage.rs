@@ -19,12 +19,22 @@ pub struct Flip {
 }
 
 impl Flip {
-    /// Flips a bit in some file, preferring bytes that mean something. The storage must be quiet.
-    pub fn draw(storage: &FaultyStorage, layout: &Layout, random: &mut StdRng) -> Option<Self> {
+    /// Flips a bit in some file, preferring bytes that mean something; in none called `spared`. The storage must be
+    /// quiet.
+    pub fn draw(
+        storage: &FaultyStorage,
+        layout: &Layout,
+        random: &mut StdRng,
+        spared: Option<&str>,
+    ) -> Option<Self> {
         let mut below = |end: usize| (random.next_u64() % end.max(1) as u64) as usize;
         let directory = [&layout.journal, &layout.history, &layout.snapshots][below(3)];
         let names = storage.list(directory).ok()?;
-        let path = directory.join(names.get(below(names.len()))?);
+        let name = names.get(below(names.len()))?;
+        if spared == Some(name) {
+            return None;
+        }
+        let path = directory.join(name);
         let bytes = storage.read(&path).ok()?;
         let mut offset = below(bytes.len());
         for _ in 0..8 {
@@ -43,6 +53,11 @@ impl Flip {
             bit,
             value,
         })
+    }
+
+    /// Whether it is in the file of that name.
+    pub fn is_in(&self, name: &str) -> bool {
+        self.path.ends_with(name)
     }
 
     /// Whether the byte is still as the flip left it. The storage must be quiet.

@@ -17,6 +17,9 @@ struct Arguments {
     /// Steps of a schedule.
     #[arg(long, default_value_t = Options::default().steps)]
     steps: u64,
+    /// How many of the last steps to tell of after a failure.
+    #[arg(long, default_value_t = Options::default().trace_lines)]
+    trace_lines: usize,
     /// A bug on purpose, which must be found.
     #[arg(long, value_enum)]
     canary: Option<Canary>,
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     let options = Options {
         steps: arguments.steps,
         canary: arguments.canary,
+        trace_lines: arguments.trace_lines,
     };
     let began = Instant::now();
     let end = arguments

@@ -3,7 +3,7 @@
 
 use crate::truth::Truth;
 use crate::{Broken, ensure};
-use history::{Filter, Order, Reader};
+use history::{Filter, HistoryError, Order, Reader};
 use journal::{Head, ShardId};
 use ledger::{AccountNumber, Ledger, RowKind, TransferId};
 use node::Layout;
@@ -134,8 +134,9 @@ pub fn check_ledger(truth: &Truth, ledger: &Ledger) -> Result<(), Broken> {
     Ok(())
 }
 
-/// The index must hold every row and account, up to the last block.
-pub fn check_index(truth: &Truth, reader: &Reader) -> Result<(), Broken> {
+/// The index must hold every row and account, up to the last block. Where its files were `damaged` it may say that
+/// it cannot be read; it must not say anything else.
+pub fn check_index(truth: &Truth, reader: &Reader, damaged: bool) -> Result<(), Broken> {
     let position = reader.published();
     let known = truth.known(truth.head());
     ensure!(
@@ -148,7 +149,36 @@ pub fn check_index(truth: &Truth, reader: &Reader) -> Result<(), Broken> {
         "the index stands at {position:?}, the truth at {} {known:?}",
         truth.head()
     );
-    let fault = |error| Broken(format!("the index cannot be read: {error}"));
+    let checked = check_rows(truth, reader)
+        .and_then(|()| check_metadata(truth, reader))
+        .and_then(|()| check_ids(truth, reader));
+    match checked {
+        Ok(()) => Ok(()),
+        Err(Unlike::Read(_)) if damaged => Ok(()),
+        Err(Unlike::Read(error)) => Err(Broken(format!("the index cannot be read: {error}"))),
+        Err(Unlike::Right(broken)) => Err(broken),
+    }
+}
+
+/// Why the index is not as it must be.
+enum Unlike {
+    Read(HistoryError),
+    Right(Broken),
+}
+
+impl From<HistoryError> for Unlike {
+    fn from(error: HistoryError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<Broken> for Unlike {
+    fn from(broken: Broken) -> Self {
+        Self::Right(broken)
+    }
+}
+
+fn check_rows(truth: &Truth, reader: &Reader) -> Result<(), Unlike> {
     let mut filter = Filter {
         limit: 97,
         order: Order::OldestFirst,
@@ -156,40 +186,50 @@ pub fn check_index(truth: &Truth, reader: &Reader) -> Result<(), Broken> {
     };
     let mut expected = expected_rows(truth);
     loop {
-        let page = reader.query_transfers(&filter).map_err(fault)?;
+        let page = reader.query_transfers(&filter)?;
         for stored in &page.items {
             let next = expected.next();
             let matches = next.is_some_and(|(number, (row, metadata))| {
                 number as u64 == stored.number.0 && *row == stored.row && *metadata == stored.metadata
             });
-            ensure!(matches, "the index holds {stored:?}, right is {next:?}");
+            same(matches, || {
+                format!("the index holds {stored:?}, right is {next:?}")
+            })?;
         }
         match page.items.last().filter(|_| page.more) {
             Some(last) => filter.after = Some(last.number),
             None => break,
         }
     }
-    ensure!(expected.next().is_none(), "rows are missing at the index's end");
+    same(expected.next().is_none(), || {
+        "rows are missing at the index's end".to_owned()
+    })
+}
+
+fn check_metadata(truth: &Truth, reader: &Reader) -> Result<(), Unlike> {
     for (number, page) in truth.accounts.iter().enumerate() {
-        let metadata = reader
-            .account_metadata(AccountNumber(number as u32))
-            .map_err(fault)?;
-        ensure!(
-            metadata == page.metadata,
-            "metadata of account {} differs",
-            page.id
-        );
-    }
-    let ids: Vec<TransferId> = truth.rows.iter().map(|(row, _)| row.transfer.id).collect();
-    let found = reader.transfers(&ids).map_err(fault)?;
-    for (id, found) in ids.iter().zip(found) {
-        let expected = truth.model.transfers.get(id).map(|stored| stored.transfer);
-        ensure!(
-            found.as_ref().map(|stored| stored.row.transfer) == expected,
-            "transfer {id} is found as {found:?}, right is {expected:?}"
-        );
+        let metadata = reader.account_metadata(AccountNumber(number as u32))?;
+        same(metadata == page.metadata, || {
+            format!("metadata of account {} differs", page.id)
+        })?;
     }
     Ok(())
+}
+
+fn check_ids(truth: &Truth, reader: &Reader) -> Result<(), Unlike> {
+    let ids: Vec<TransferId> = truth.rows.iter().map(|(row, _)| row.transfer.id).collect();
+    for (id, found) in ids.iter().zip(reader.transfers(&ids)?) {
+        let expected = truth.model.transfers.get(id).map(|stored| stored.transfer);
+        same(
+            found.as_ref().map(|stored| stored.row.transfer) == expected,
+            || format!("transfer {id} is found as {found:?}, right is {expected:?}"),
+        )?;
+    }
+    Ok(())
+}
+
+fn same(right: bool, what: impl FnOnce() -> String) -> Result<(), Unlike> {
+    if right { Ok(()) } else { Err(Broken(what()).into()) }
 }
 
 type NumberedRow<'a> = (usize, &'a (ledger::Row, Option<ledger::Sealed>));

@@ -11,6 +11,8 @@ pub struct Options {
     pub steps: u64,
     /// A bug on purpose.
     pub canary: Option<Canary>,
+    /// How many of the last steps are told of after a failure.
+    pub trace_lines: usize,
 }
 
 impl Default for Options {
@@ -18,6 +20,7 @@ impl Default for Options {
         Self {
             steps: 600,
             canary: None,
+            trace_lines: 60,
         }
     }
 }
@@ -39,7 +42,7 @@ pub struct Failed {
 /// # Errors
 /// [`Failed`].
 pub fn run(seed: u64, options: Options) -> Result<Statistics, Failed> {
-    let mut world = World::new(seed, options.canary);
+    let mut world = World::new(seed, options);
     let result = catch_unwind(AssertUnwindSafe(|| world.run(options.steps)));
     let reason = match result {
         Ok(Ok(())) => return Ok(world.statistics()),

@@ -355,7 +355,13 @@ impl IndexerLoop {
             ToIndexer::Block(block) => spent = index(&mut self.writer, block, chores, shared)?,
             ToIndexer::Done(done) => {
                 self.running -= 1;
-                self.writer.install(done)?;
+                match self.writer.install(done) {
+                    Err(HistoryError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
+                        // Nothing changed, and the work is given again.
+                        self.waiting = true;
+                    }
+                    other => other?,
+                }
             }
             ToIndexer::NoRoom(ticket) => {
                 self.running -= 1;
@@ -405,6 +411,7 @@ pub fn run_indexer(
     chores: &Sender<Chore>,
     shared: &Shared,
 ) -> Result<Writer, NodeError> {
+    lower_priority(Priority::Indexing);
     let mut indexer = IndexerLoop::new(writer);
     let mut retry_at: Option<Instant> = None;
     loop {
@@ -467,7 +474,7 @@ pub struct Background {
 impl Background {
     /// Runs until no more chores can come.
     pub fn run(&self, chores: &Receiver<Chore>, indexer: &Sender<ToIndexer>) -> Result<(), NodeError> {
-        lower_priority();
+        lower_priority(Priority::Background);
         for chore in chores {
             // The indexer may have stopped already; its work is then done again after the next start.
             if let Some(done) = self.chore(chore)? {
@@ -558,11 +565,19 @@ impl DiskWatch {
     }
 }
 
-/// Lets every other thread go first: what is done here is never waited for.
-fn lower_priority() {
+/// How far a thread stands back (its nice value) for those on the way of a request.
+#[derive(Clone, Copy, Debug)]
+enum Priority {
+    /// Queries wait for it, answers to writes do not.
+    Indexing = 5,
+    /// Nothing waits for it.
+    Background = 19,
+}
+
+fn lower_priority(priority: Priority) {
     let thread = rustix::thread::gettid();
-    if let Err(error) = rustix::process::setpriority_process(Some(thread), 19) {
-        tracing::warn!(%error, "the background thread keeps its normal priority");
+    if let Err(error) = rustix::process::setpriority_process(Some(thread), priority as i32) {
+        tracing::warn!(%error, ?priority, "a thread keeps its normal priority");
     }
 }
 

@@ -90,23 +90,32 @@ impl Default for NodeConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { level: "info".to_owned(), json: false }
+        Self {
+            level: "info".to_owned(),
+            json: false,
+        }
     }
 }
 
 impl Config {
     /// Reads a file; the error names file, line and key.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let config: Self = toml::from_str(&text).with_context(|| format!("{} is refused", path.display()))?;
-        config.check().with_context(|| format!("{} is refused", path.display()))?;
+        config
+            .check()
+            .with_context(|| format!("{} is refused", path.display()))?;
         Ok(config)
     }
 
     /// Checks what the types alone cannot.
     pub fn check(&self) -> Result<()> {
         if !self.server.listen.ip().is_loopback() {
-            bail!("server.listen: {} is not loopback; this version has no TLS yet", self.server.listen);
+            bail!(
+                "server.listen: {} is not loopback; this version has no TLS yet",
+                self.server.listen
+            );
         }
         let positive = [
             ("server.default_timeout_ms", self.server.default_timeout_ms),
@@ -123,7 +132,10 @@ impl Config {
             }
         }
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
-            bail!("log.level: {:?} is none of error, warn, info, debug, trace", self.log.level);
+            bail!(
+                "log.level: {:?} is none of error, warn, info, debug, trace",
+                self.log.level
+            );
         }
         Ok(())
     }

@@ -20,7 +20,10 @@ pub struct GrpcPort {
 impl GrpcPort {
     /// Over a connection.
     pub fn new(remote: Remote) -> Self {
-        Self { remote, pages: Vec::new() }
+        Self {
+            remote,
+            pages: Vec::new(),
+        }
     }
 
     /// The connection back.
@@ -31,40 +34,64 @@ impl GrpcPort {
 
 impl LedgerPort for GrpcPort {
     fn create_accounts(&mut self, accounts: &[NewAccount]) -> Result<Vec<AccountReply>, PortError> {
-        let request = proto::CreateAccountsRequest { accounts: accounts.iter().map(account_out).collect() };
-        let reply = self.remote.call(request, async |client, request| client.create_accounts(request).await);
+        let request = proto::CreateAccountsRequest {
+            accounts: accounts.iter().map(account_out).collect(),
+        };
+        let reply = self.remote.call(request, async |client, request| {
+            client.create_accounts(request).await
+        });
         reply.map_err(fault)?.results.iter().map(account_reply).collect()
     }
 
     fn create_transfers(&mut self, transfers: &[NewTransfer]) -> Result<Vec<TransferReply>, PortError> {
-        let request = proto::CreateTransfersRequest { transfers: transfers.iter().map(transfer_out).collect() };
-        let reply = self.remote.call(request, async |client, request| client.create_transfers(request).await);
+        let request = proto::CreateTransfersRequest {
+            transfers: transfers.iter().map(transfer_out).collect(),
+        };
+        let reply = self.remote.call(request, async |client, request| {
+            client.create_transfers(request).await
+        });
         reply.map_err(fault)?.results.iter().map(transfer_reply).collect()
     }
 
-    fn describe_ledger(&mut self, description: &LedgerDescription) -> Result<DescribeLedgerResult, PortError> {
+    fn describe_ledger(
+        &mut self,
+        description: &LedgerDescription,
+    ) -> Result<DescribeLedgerResult, PortError> {
         let description = proto::LedgerDescription {
             ledger: description.ledger.0,
             name: description.name.clone(),
             currency: description.currency.clone(),
             scale: u32::from(description.scale),
         };
-        let request = proto::DescribeLedgerRequest { description: Some(description) };
-        let reply = self.remote.call(request, async |client, request| client.describe_ledger(request).await);
+        let request = proto::DescribeLedgerRequest {
+            description: Some(description),
+        };
+        let reply = self.remote.call(request, async |client, request| {
+            client.describe_ledger(request).await
+        });
         code(reply.map_err(fault)?.result, DescribeLedgerResult::from_code)
     }
 }
 
 impl StatementPort for GrpcPort {
     fn account(&mut self, id: AccountId) -> Result<Option<Account>, PortError> {
-        let request = proto::LookupRequest { ids: vec![uint128(id.0)] };
-        let page = self.remote.call(request, async |client, request| client.lookup_accounts(request).await);
+        let request = proto::LookupRequest {
+            ids: vec![uint128(id.0)],
+        };
+        let page = self.remote.call(request, async |client, request| {
+            client.lookup_accounts(request).await
+        });
         Ok(page.map_err(fault)?.accounts.first().map(account_in))
     }
 
     fn balances_at(&mut self, id: AccountId, at: TimestampNs) -> Result<Balances, PortError> {
-        let request = proto::AccountBalanceRequest { account_id: Some(uint128(id.0)), at: at.0 };
-        let reply = self.remote.call(request, async |client, request| client.account_balance(request).await);
+        let request = proto::AccountBalanceRequest {
+            account_id: Some(uint128(id.0)),
+            at: at.0,
+        };
+        let reply = self.remote.call(request, async |client, request| {
+            client.account_balance(request).await
+        });
         Ok(balances_in(&reply.map_err(fault)?.balances.unwrap_or_default()))
     }
 
@@ -85,10 +112,16 @@ impl StatementPort for GrpcPort {
             limit: ledger::EVENTS_PER_REQUEST_MAX as u32,
             order: proto::Order::OldestFirst as i32,
             page,
-            of: Some(proto::AccountSides { account_id: Some(uint128(id.0)), debits: true, credits: true }),
+            of: Some(proto::AccountSides {
+                account_id: Some(uint128(id.0)),
+                debits: true,
+                credits: true,
+            }),
             ..proto::QueryRequest::default()
         };
-        let found = self.remote.call(request, async |client, request| client.query_transfers(request).await);
+        let found = self.remote.call(request, async |client, request| {
+            client.query_transfers(request).await
+        });
         let found = found.map_err(fault)?;
         let rows = found.transfers.iter().map(entry_in).collect();
         let next = (!found.next_page.is_empty()).then(|| {
@@ -184,7 +217,11 @@ fn entry_in(stored: &proto::StoredTransfer) -> EntryRow {
     EntryRow {
         // The API pages by token and gives no row numbers; a row's timestamp is as unique.
         number: RowNumber(transfer.timestamp),
-        kind: if stored.expired { RowKind::Expired } else { RowKind::Applied },
+        kind: if stored.expired {
+            RowKind::Expired
+        } else {
+            RowKind::Applied
+        },
         metadata: Some(transfer.metadata_json.clone()).filter(|text| !text.is_empty()),
         transfer: Transfer {
             id: TransferId(join(transfer.id_high, transfer.id)),
@@ -206,7 +243,10 @@ fn entry_in(stored: &proto::StoredTransfer) -> EntryRow {
 
 fn account_reply(result: &proto::AccountResult) -> Result<AccountReply, PortError> {
     let timestamp = TimestampNs(result.timestamp);
-    Ok(AccountReply { result: code(result.result, CreateAccountResult::from_code)?, timestamp })
+    Ok(AccountReply {
+        result: code(result.result, CreateAccountResult::from_code)?,
+        timestamp,
+    })
 }
 
 fn transfer_reply(result: &proto::TransferResult) -> Result<TransferReply, PortError> {

@@ -35,14 +35,18 @@ pub struct Remote {
 impl Remote {
     /// Connects.
     pub fn connect(address: &str) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .with_context(|| format!("--address: {address} is no host:port"))?
             .tcp_nodelay(true)
             .initial_stream_window_size(8 << 20)
             .initial_connection_window_size(16 << 20);
         let channel = runtime.block_on(endpoint.connect());
-        let channel = channel.with_context(|| format!("no node answers at {address}; is `shanraq serve` running?"))?;
+        let channel =
+            channel.with_context(|| format!("no node answers at {address}; is `shanraq serve` running?"))?;
         let client = LedgerClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
         Ok(Self { runtime, client })
     }
@@ -76,14 +80,20 @@ fn retryable(status: &Status) -> bool {
 
 fn told(status: &Status) -> String {
     match status.code() {
-        Code::DeadlineExceeded => format!("{}; repeating the command with the same ids is safe", status.message()),
+        Code::DeadlineExceeded => format!(
+            "{}; repeating the command with the same ids is safe",
+            status.message()
+        ),
         _ => status.message().to_owned(),
     }
 }
 
 /// A 128-bit number on the wire.
 pub fn uint128(value: u128) -> proto::Uint128 {
-    proto::Uint128 { high: (value >> 64) as u64, low: value as u64 }
+    proto::Uint128 {
+        high: (value >> 64) as u64,
+        low: value as u64,
+    }
 }
 
 /// Of two halves.
@@ -172,12 +182,20 @@ fn names<F>(flags: impl Iterator<Item = (&'static str, F)>) -> Vec<String> {
 
 /// The name of an account's result on the wire.
 pub fn account_result_name(code: i32) -> Result<&'static str> {
-    let result = u16::try_from(code).ok().and_then(ledger::CreateAccountResult::from_code);
-    Ok(result.with_context(|| format!("the node answered with an unknown result: {code}"))?.name())
+    let result = u16::try_from(code)
+        .ok()
+        .and_then(ledger::CreateAccountResult::from_code);
+    Ok(result
+        .with_context(|| format!("the node answered with an unknown result: {code}"))?
+        .name())
 }
 
 /// The name of a transfer's result on the wire.
 pub fn transfer_result_name(code: i32) -> Result<&'static str> {
-    let result = u16::try_from(code).ok().and_then(ledger::CreateTransferResult::from_code);
-    Ok(result.with_context(|| format!("the node answered with an unknown result: {code}"))?.name())
+    let result = u16::try_from(code)
+        .ok()
+        .and_then(ledger::CreateTransferResult::from_code);
+    Ok(result
+        .with_context(|| format!("the node answered with an unknown result: {code}"))?
+        .name())
 }

@@ -31,7 +31,8 @@ impl Default for Latencies {
 impl Latencies {
     /// Counts one. In open loop the time runs from when the request was due, not from when it was sent.
     pub fn record(&mut self, latency: Duration) {
-        self.0.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+        self.0
+            .saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// Adds those of another.
@@ -48,6 +49,12 @@ impl Latencies {
     pub fn percentiles(&self) -> Percentiles {
         let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1_000.0;
         let max_us = self.0.max() as f64 / 1_000.0;
-        Percentiles { p50_us: at(0.5), p95_us: at(0.95), p99_us: at(0.99), p999_us: at(0.999), max_us }
+        Percentiles {
+            p50_us: at(0.5),
+            p95_us: at(0.95),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            max_us,
+        }
     }
 }

@@ -132,8 +132,12 @@ impl Machine {
     fn this() -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let field = |text: &str, name: &str| {
-            let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-            line.split_once(':').map_or_else(String::new, |(_, value)| value.trim().to_owned())
+            let line = text
+                .lines()
+                .find(|line| line.starts_with(name))
+                .unwrap_or_default();
+            line.split_once(':')
+                .map_or_else(String::new, |(_, value)| value.trim().to_owned())
         };
         let memory = field(&read("/proc/meminfo"), "MemTotal");
         let kilobytes = memory.split(' ').next().and_then(|n| n.parse::<u64>().ok());
@@ -148,7 +152,10 @@ impl Machine {
 
 /// Runs a workload and prints its report; false when there were errors.
 pub fn run(args: &BenchArgs) -> Result<bool> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     let report = runtime.block_on(workloads::run(args))?;
     if args.json {
         println!("{}", serde_json::to_string(&report)?);

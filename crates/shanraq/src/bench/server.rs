@@ -24,15 +24,23 @@ impl Server {
     /// given.
     pub fn start(address: Option<&str>, parent: Option<&Path>) -> Result<Self> {
         if let Some(address) = address {
-            return Ok(Self { address: address.to_owned(), process: None });
+            return Ok(Self {
+                address: address.to_owned(),
+                process: None,
+            });
         }
         let directory = match parent {
-            Some(parent) => tempfile::Builder::new().prefix("shanraq-bench-").tempdir_in(parent),
+            Some(parent) => tempfile::Builder::new()
+                .prefix("shanraq-bench-")
+                .tempdir_in(parent),
             None => tempfile::Builder::new().prefix("shanraq-bench-").tempdir(),
         };
         let directory = directory.context("cannot make a temporary directory")?;
         let (child, listening) = spawn(directory.path())?;
-        Ok(Self { address: listening.address, process: Some(Own { child, directory }) })
+        Ok(Self {
+            address: listening.address,
+            process: Some(Own { child, directory }),
+        })
     }
 
     /// Where it listens for gRPC, `host:port`.
@@ -42,7 +50,9 @@ impl Server {
 
     /// Kills the process with -9, starts it anew on the same directory and tells how long it took until it served.
     pub fn kill_and_restart(&mut self) -> Result<Duration> {
-        let Some(own) = &mut self.process else { bail!("restart: needs a server of its own, without --address") };
+        let Some(own) = &mut self.process else {
+            bail!("restart: needs a server of its own, without --address")
+        };
         own.child.kill()?;
         own.child.wait()?;
         let started = Instant::now();
@@ -54,17 +64,23 @@ impl Server {
 
     /// CPU seconds that the process has used so far; 0 for one that runs elsewhere.
     pub fn cpu_seconds(&self) -> f64 {
-        self.process.as_ref().map_or(0.0, |own| cpu_seconds_of(own.child.id()))
+        self.process
+            .as_ref()
+            .map_or(0.0, |own| cpu_seconds_of(own.child.id()))
     }
 
     /// Bytes of memory that the process holds now; 0 for one that runs elsewhere.
     pub fn resident_bytes(&self) -> u64 {
-        self.process.as_ref().map_or(0, |own| resident_bytes_of(own.child.id()))
+        self.process
+            .as_ref()
+            .map_or(0, |own| resident_bytes_of(own.child.id()))
     }
 
     /// Bytes allocated on the disk below its directory; 0 for one that runs elsewhere.
     pub fn disk_bytes(&self) -> u64 {
-        self.process.as_ref().map_or(0, |own| disk_bytes_below(own.directory.path()))
+        self.process
+            .as_ref()
+            .map_or(0, |own| disk_bytes_below(own.directory.path()))
     }
 
     /// The directory of a server of our own.
@@ -104,7 +120,12 @@ fn spawn(directory: &Path) -> Result<(Child, Listening)> {
 fn cpu_seconds_of(process: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: f64 = after_name.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<f64>().ok()).sum();
+    let ticks: f64 = after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|n| n.parse::<f64>().ok())
+        .sum();
     ticks / rustix::param::clock_ticks_per_second() as f64
 }
 
@@ -122,7 +143,9 @@ fn resident_bytes_of(process: u32) -> u64 {
 
 fn disk_bytes_below(directory: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return 0;
+    };
     let size = |entry: std::fs::DirEntry| match entry.metadata() {
         Ok(metadata) if metadata.is_dir() => disk_bytes_below(&entry.path()),
         Ok(metadata) => metadata.blocks() * 512,

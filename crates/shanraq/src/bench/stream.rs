@@ -28,7 +28,10 @@ pub async fn connect(address: &str) -> Result<LedgerClient<Channel>> {
         .tcp_nodelay(true)
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(16 << 20);
-    let channel = endpoint.connect().await.with_context(|| format!("cannot connect to {address}"))?;
+    let channel = endpoint
+        .connect()
+        .await
+        .with_context(|| format!("cannot connect to {address}"))?;
     Ok(LedgerClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
 }
 
@@ -53,7 +56,8 @@ impl Outcome {
                 for result in &reply.results {
                     if result.result != CREATED {
                         self.errors += 1;
-                        self.example.get_or_insert_with(|| format!("{:?}", result.result()));
+                        self.example
+                            .get_or_insert_with(|| format!("{:?}", result.result()));
                     }
                 }
                 self.transfers += reply.results.len() as u64;
@@ -95,7 +99,11 @@ async fn open(client: &mut LedgerClient<Channel>, room: usize) -> Result<Lane> {
 
 fn request(sequence: u64, transfers: Vec<proto::Transfer>) -> proto::SubmitRequest {
     let body = proto::submit_request::Body::Transfers(proto::CreateTransfersRequest { transfers });
-    proto::SubmitRequest { sequence, timeout_ms: 60_000, body: Some(body) }
+    proto::SubmitRequest {
+        sequence,
+        timeout_ms: 60_000,
+        body: Some(body),
+    }
 }
 
 /// How much closed-loop load to make.
@@ -125,7 +133,13 @@ pub async fn closed_loop(
         let mut client = connect(address).await?;
         let lane = open(&mut client, load.window).await?;
         let traffic = traffic(stream as u64);
-        tasks.push(tokio::spawn(closed_lane(lane, load, share, traffic, each.clone())));
+        tasks.push(tokio::spawn(closed_lane(
+            lane,
+            load,
+            share,
+            traffic,
+            each.clone(),
+        )));
     }
     let mut total = Outcome::default();
     for task in tasks {
@@ -151,10 +165,19 @@ async fn closed_lane(
             sequence += 1;
             let request = request(sequence, traffic.transfers(count as usize));
             sent.push_back(Instant::now());
-            lane.requests.send(request).await.map_err(|_| anyhow!("the server closed the stream"))?;
+            lane.requests
+                .send(request)
+                .await
+                .map_err(|_| anyhow!("the server closed the stream"))?;
         }
-        let Some(due) = sent.pop_front() else { return Ok(outcome) };
-        let reply = lane.replies.message().await?.context("the server ended the stream")?;
+        let Some(due) = sent.pop_front() else {
+            return Ok(outcome);
+        };
+        let reply = lane
+            .replies
+            .message()
+            .await?
+            .context("the server ended the stream")?;
         let before = outcome.transfers;
         outcome.count(reply, due, true)?;
         each(outcome.transfers - before);
@@ -202,7 +225,9 @@ pub async fn open_loop(address: &str, load: Open, traffic: impl Fn(u64) -> Traff
         });
         readers.push(tokio::spawn(read_lane(lane.replies, due)));
     }
-    let pacer = std::thread::Builder::new().name("pacer".to_owned()).spawn(move || pace(senders, load))?;
+    let pacer = std::thread::Builder::new()
+        .name("pacer".to_owned())
+        .spawn(move || pace(senders, load))?;
     let paced = tokio::task::spawn_blocking(move || pacer.join());
     let mut total = Outcome::default();
     for reader in readers {
@@ -215,7 +240,11 @@ pub async fn open_loop(address: &str, load: Open, traffic: impl Fn(u64) -> Traff
 async fn read_lane(mut replies: Streaming<proto::SubmitReply>, due: Due) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     while let Some(reply) = replies.message().await? {
-        let (due, counted) = due.lock().expect("no holder panics").pop_front().context("an answer too many")?;
+        let (due, counted) = due
+            .lock()
+            .expect("no holder panics")
+            .pop_front()
+            .context("an answer too many")?;
         outcome.count(reply, due, counted)?;
     }
     Ok(outcome)
@@ -279,9 +308,15 @@ fn pace(mut senders: Vec<Sender>, load: Open) -> Result<()> {
         if let Some(early) = due.checked_duration_since(Instant::now()) {
             std::thread::sleep(early);
         }
-        sender.due.lock().expect("no holder panics").push_back((due, due - start >= load.warm_up));
+        sender
+            .due
+            .lock()
+            .expect("no holder panics")
+            .push_back((due, due - start >= load.warm_up));
         if sender.requests.try_send(request).is_err() {
-            bail!("the server is thousands of requests behind on a stream; the load is beyond what it can do");
+            bail!(
+                "the server is thousands of requests behind on a stream; the load is beyond what it can do"
+            );
         }
     }
     Ok(())

@@ -38,7 +38,13 @@ impl Traffic {
     /// Of a seed and a stream's number.
     pub fn new(seed: u64, stream: u64, shape: Shape, ids: Ids) -> Self {
         let random = StdRng::seed_from_u64(seed ^ (stream + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        Self { random, shape, ids, stream, next: 0 }
+        Self {
+            random,
+            shape,
+            ids,
+            stream,
+            next: 0,
+        }
     }
 
     /// The next transfer.
@@ -82,7 +88,12 @@ impl Traffic {
 
 /// An account of the workloads.
 pub fn account(id: u64) -> proto::Account {
-    proto::Account { id, ledger: 1, code: 1, ..proto::Account::default() }
+    proto::Account {
+        id,
+        ledger: 1,
+        code: 1,
+        ..proto::Account::default()
+    }
 }
 
 /// The same account in the ledger's own type.

@@ -111,7 +111,9 @@ impl<'a> Bench<'a> {
             cpu_seconds_per_million: (self.server.cpu_seconds() - self.server_cpu) / millions,
             client_cpu_seconds_per_million: (own_cpu_seconds() - self.client_cpu) / millions,
             resident_bytes: self.server.resident_bytes(),
-            disk_bytes_per_transfer: self.server.disk_bytes().saturating_sub(self.disk) as f64 / millions / 1e6,
+            disk_bytes_per_transfer: self.server.disk_bytes().saturating_sub(self.disk) as f64
+                / millions
+                / 1e6,
             durability: DURABILITY,
             errors: outcome.errors,
             error_example: outcome.example.clone(),
@@ -124,11 +126,19 @@ impl<'a> Bench<'a> {
 }
 
 fn name(workload: Workload) -> String {
-    workload.to_possible_value().expect("no workload is hidden").get_name().to_owned()
+    workload
+        .to_possible_value()
+        .expect("no workload is hidden")
+        .get_name()
+        .to_owned()
 }
 
 fn command_to_repeat(args: &BenchArgs) -> String {
-    let mut command = format!("shanraq bench --workload {} --seed {}", name(args.workload), args.seed);
+    let mut command = format!(
+        "shanraq bench --workload {} --seed {}",
+        name(args.workload),
+        args.seed
+    );
     if let Some(transfers) = args.transfers {
         command += &format!(" --transfers {transfers}");
     }
@@ -150,15 +160,29 @@ async fn create_accounts(client: &mut LedgerClient<Channel>, first: u64, count: 
         let accounts = ids.iter().map(|id| traffic::account(*id)).collect();
         let request = proto::CreateAccountsRequest { accounts };
         let reply = client.create_accounts(request).await?.into_inner();
-        let good = [proto::CreateAccountResult::Created as i32, proto::CreateAccountResult::Exists as i32];
+        let good = [
+            proto::CreateAccountResult::Created as i32,
+            proto::CreateAccountResult::Exists as i32,
+        ];
         let bad = reply.results.iter().find(|result| !good.contains(&result.result));
         ensure!(bad.is_none(), "an account was refused: {bad:?}");
     }
     Ok(())
 }
 
-async fn load(bench: &Bench<'_>, transfers: u64, shape: Shape, ids: Ids, message: &'static str) -> Result<Outcome> {
-    let load = Closed { streams: 2, window: 2, batch: BATCH, transfers };
+async fn load(
+    bench: &Bench<'_>,
+    transfers: u64,
+    shape: Shape,
+    ids: Ids,
+    message: &'static str,
+) -> Result<Outcome> {
+    let load = Closed {
+        streams: 2,
+        window: 2,
+        batch: BATCH,
+        transfers,
+    };
     let bar = bar(transfers, message);
     let seed = bench.args.seed;
     let ticking = bar.clone();
@@ -175,7 +199,10 @@ async fn batch(args: &BenchArgs, shape: Shape, ids: Ids) -> Result<Report> {
     let durable = bench.started.elapsed();
     bench.indexed().await?;
     let elapsed = bench.started.elapsed();
-    bench.note("index_behind_ms_at_the_end", (elapsed - durable).as_millis() as u64);
+    bench.note(
+        "index_behind_ms_at_the_end",
+        (elapsed - durable).as_millis() as u64,
+    );
     bench.note("request_transfers", BATCH);
     Ok(bench.report(&outcome, elapsed))
 }
@@ -217,7 +244,13 @@ async fn balance(args: &BenchArgs) -> Result<Report> {
     let load = open_load(args);
     let client = stream::connect(bench.server.address()).await?;
     let seed = args.seed;
-    let reading = tokio::spawn(read_balances(client, READS_PER_SECOND, load.duration, load.warm_up, seed));
+    let reading = tokio::spawn(read_balances(
+        client,
+        READS_PER_SECOND,
+        load.duration,
+        load.warm_up,
+        seed,
+    ));
     let mut outcome = run_open(&bench, load).await?;
     let elapsed = bench.started.elapsed();
     let writes = outcome.latencies.percentiles();
@@ -239,26 +272,33 @@ async fn read_balances(
     seed: u64,
 ) -> Result<(Latencies, u64)> {
     let (due_sender, mut due_receiver) = tokio::sync::mpsc::unbounded_channel();
-    let pacer = std::thread::Builder::new().name("reads".to_owned()).spawn(move || {
-        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1_000));
-        let start = Instant::now() + Duration::from_millis(100);
-        let interval = Duration::from_secs(1) / u32::try_from(rate).expect("the rate is small");
-        for number in 0..duration.as_secs() * rate {
-            let due = start + interval * u32::try_from(number).expect("a run is short");
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            if due_sender.send((due, due - start >= warm_up)).is_err() {
-                return;
+    let pacer = std::thread::Builder::new()
+        .name("reads".to_owned())
+        .spawn(move || {
+            let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1_000));
+            let start = Instant::now() + Duration::from_millis(100);
+            let interval = Duration::from_secs(1) / u32::try_from(rate).expect("the rate is small");
+            for number in 0..duration.as_secs() * rate {
+                let due = start + interval * u32::try_from(number).expect("a run is short");
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                if due_sender.send((due, due - start >= warm_up)).is_err() {
+                    return;
+                }
             }
-        }
-    })?;
+        })?;
     let results = Arc::new(Mutex::new((Latencies::default(), 0)));
     let mut random = StdRng::seed_from_u64(seed);
     let mut tasks = tokio::task::JoinSet::new();
     while let Some((due, counted)) = due_receiver.recv().await {
-        let id = proto::Uint128 { high: 0, low: random.random_range(1..=ACCOUNTS) };
+        let id = proto::Uint128 {
+            high: 0,
+            low: random.random_range(1..=ACCOUNTS),
+        };
         let (mut client, results) = (client.clone(), results.clone());
         tasks.spawn(async move {
-            let answer = client.lookup_accounts(proto::LookupRequest { ids: vec![id] }).await;
+            let answer = client
+                .lookup_accounts(proto::LookupRequest { ids: vec![id] })
+                .await;
             let mut results = results.lock().expect("no holder panics");
             if answer.is_ok_and(|answer| answer.get_ref().accounts.len() == 1) {
                 if counted {
@@ -272,7 +312,10 @@ async fn read_balances(
     }
     while tasks.join_next().await.is_some() {}
     pacer.join().expect("the pacer does not panic");
-    Ok(Arc::into_inner(results).expect("all reads ended").into_inner().expect("no holder panics"))
+    Ok(Arc::into_inner(results)
+        .expect("all reads ended")
+        .into_inner()
+        .expect("no holder panics"))
 }
 
 async fn calls(args: &BenchArgs) -> Result<Report> {
@@ -330,7 +373,12 @@ async fn single(args: &BenchArgs) -> Result<Report> {
     let directory = bench.server.directory().unwrap_or_else(std::env::temp_dir);
     let bare_before = tokio::task::block_in_place(|| bare_writes(&directory, 2_000))?;
     bench.begin();
-    let load = Closed { streams: 1, window: 1, batch: 1, transfers };
+    let load = Closed {
+        streams: 1,
+        window: 1,
+        batch: 1,
+        transfers,
+    };
     let seed = args.seed;
     let traffic = move |stream| Traffic::new(seed, stream, Shape::Uniform, Ids::Ordered);
     let outcome = stream::closed_loop(bench.server.address(), load, traffic, Arc::new(|_| {})).await?;
@@ -341,7 +389,10 @@ async fn single(args: &BenchArgs) -> Result<Report> {
     let bare = bare.percentiles();
     bench.note("bare_write_fdatasync_p50_us", bare.p50_us);
     bench.note("bare_write_fdatasync_p99_us", bare.p99_us);
-    bench.note("p50_over_bare_p50", outcome.latencies.percentiles().p50_us / bare.p50_us);
+    bench.note(
+        "p50_over_bare_p50",
+        outcome.latencies.percentiles().p50_us / bare.p50_us,
+    );
     bench.note("loop", "closed");
     Ok(bench.report(&outcome, elapsed))
 }
@@ -378,12 +429,17 @@ async fn unary(args: &BenchArgs) -> Result<Report> {
         tasks.spawn(async move {
             let mut outcome = Outcome::default();
             for _ in 0..transfers / CONNECTIONS {
-                let request = proto::CreateTransfersRequest { transfers: traffic.transfers(1) };
+                let request = proto::CreateTransfersRequest {
+                    transfers: traffic.transfers(1),
+                };
                 let sent = Instant::now();
                 let reply = client.create_transfers(request).await?.into_inner();
                 outcome.latencies.record(sent.elapsed());
                 outcome.transfers += 1;
-                if reply.results.first().is_none_or(|result| result.result != proto::CreateTransferResult::Created as i32)
+                if reply
+                    .results
+                    .first()
+                    .is_none_or(|result| result.result != proto::CreateTransferResult::Created as i32)
                 {
                     outcome.errors += 1;
                 }
@@ -418,7 +474,12 @@ async fn growth(args: &BenchArgs) -> Result<Report> {
             }
         })
     };
-    let load = Closed { streams: 2, window: 2, batch: BATCH, transfers };
+    let load = Closed {
+        streams: 2,
+        window: 2,
+        batch: BATCH,
+        transfers,
+    };
     let traffic = move |stream| Traffic::new(seed, stream, Shape::Uniform, Ids::Random);
     let outcome = stream::closed_loop(bench.server.address(), load, traffic, each).await?;
     bench.indexed().await?;
@@ -432,10 +493,22 @@ async fn growth(args: &BenchArgs) -> Result<Report> {
         .collect();
     let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len().max(1) as f64;
     let width = rates.len().min(3);
-    bench.note("first_million_per_second", rates.first().copied().unwrap_or_default());
-    bench.note("last_million_per_second", rates.last().copied().unwrap_or_default());
-    bench.note("last_three_over_first_three", mean(&rates[rates.len() - width..]) / mean(&rates[..width]));
-    bench.note("per_million", json!(rates.iter().map(|rate| rate.round()).collect::<Vec<_>>()));
+    bench.note(
+        "first_million_per_second",
+        rates.first().copied().unwrap_or_default(),
+    );
+    bench.note(
+        "last_million_per_second",
+        rates.last().copied().unwrap_or_default(),
+    );
+    bench.note(
+        "last_three_over_first_three",
+        mean(&rates[rates.len() - width..]) / mean(&rates[..width]),
+    );
+    bench.note(
+        "per_million",
+        json!(rates.iter().map(|rate| rate.round()).collect::<Vec<_>>()),
+    );
     Ok(bench.report(&outcome, elapsed))
 }
 
@@ -448,7 +521,10 @@ async fn memory(args: &BenchArgs) -> Result<Report> {
     create_accounts(&mut client, ACCOUNTS + 1, MORE_ACCOUNTS).await?;
     bench.indexed().await?;
     let after = bench.server.resident_bytes();
-    bench.note("bytes_per_account", (after.saturating_sub(before)) as f64 / MORE_ACCOUNTS as f64);
+    bench.note(
+        "bytes_per_account",
+        (after.saturating_sub(before)) as f64 / MORE_ACCOUNTS as f64,
+    );
     bench.begin();
     let transfers = args.transfers.unwrap_or(10_000_000);
     let outcome = load(&bench, transfers, Shape::Uniform, Ids::Random, "transfers").await?;
@@ -489,21 +565,40 @@ async fn history(args: &BenchArgs) -> Result<Report> {
     let mut client = bench.client.clone();
     let mut random = StdRng::seed_from_u64(args.seed);
     let newest = client.query_transfers(newest_of(1, 1)).await?.into_inner();
-    let latest = newest.transfers.first().and_then(|row| row.transfer.as_ref()).map_or(0, |t| t.timestamp);
-    let first_request = proto::QueryRequest { order: proto::Order::OldestFirst as i32, ..newest_of(1, 1) };
+    let latest = newest
+        .transfers
+        .first()
+        .and_then(|row| row.transfer.as_ref())
+        .map_or(0, |t| t.timestamp);
+    let first_request = proto::QueryRequest {
+        order: proto::Order::OldestFirst as i32,
+        ..newest_of(1, 1)
+    };
     let first = client.query_transfers(first_request).await?.into_inner();
-    let earliest = first.transfers.first().and_then(|row| row.transfer.as_ref()).map_or(0, |t| t.timestamp);
+    let earliest = first
+        .transfers
+        .first()
+        .and_then(|row| row.transfer.as_ref())
+        .map_or(0, |t| t.timestamp);
     let (mut lists, mut balances) = (Latencies::default(), Latencies::default());
     for _ in 0..QUESTIONS {
         let account = random.random_range(1..=ACCOUNTS);
         let sent = Instant::now();
-        let page = client.query_transfers(newest_of(account, 100)).await?.into_inner();
+        let page = client
+            .query_transfers(newest_of(account, 100))
+            .await?
+            .into_inner();
         lists.record(sent.elapsed());
         outcome.errors += u64::from(page.transfers.is_empty());
         let at = random.random_range(earliest..=latest);
-        let account_id = Some(proto::Uint128 { high: 0, low: account });
+        let account_id = Some(proto::Uint128 {
+            high: 0,
+            low: account,
+        });
         let sent = Instant::now();
-        client.account_balance(proto::AccountBalanceRequest { account_id, at }).await?;
+        client
+            .account_balance(proto::AccountBalanceRequest { account_id, at })
+            .await?;
         balances.record(sent.elapsed());
     }
     bench.note("newest_100", json!(lists.percentiles()));
@@ -514,9 +609,20 @@ async fn history(args: &BenchArgs) -> Result<Report> {
 }
 
 fn newest_of(account: u64, limit: u32) -> proto::QueryRequest {
-    let account_id = Some(proto::Uint128 { high: 0, low: account });
-    let of = Some(proto::AccountSides { account_id, debits: true, credits: true });
-    proto::QueryRequest { limit, of, ..proto::QueryRequest::default() }
+    let account_id = Some(proto::Uint128 {
+        high: 0,
+        low: account,
+    });
+    let of = Some(proto::AccountSides {
+        account_id,
+        debits: true,
+        credits: true,
+    });
+    proto::QueryRequest {
+        limit,
+        of,
+        ..proto::QueryRequest::default()
+    }
 }
 
 async fn report(args: &BenchArgs) -> Result<Report> {
@@ -526,7 +632,10 @@ async fn report(args: &BenchArgs) -> Result<Report> {
     let (mut trials, mut statements) = (Latencies::default(), Latencies::default());
     for number in 0..TIMES {
         let sent = Instant::now();
-        let trial = client.trial_balance(proto::TrialBalanceRequest { ledger: 1 }).await?.into_inner();
+        let trial = client
+            .trial_balance(proto::TrialBalanceRequest { ledger: 1 })
+            .await?
+            .into_inner();
         trials.record(sent.elapsed());
         let totals = trial.totals.unwrap_or_default();
         outcome.errors += u64::from(totals.debits_posted != totals.credits_posted);
@@ -555,9 +664,15 @@ fn engine(args: &BenchArgs) -> Result<Report> {
     let mut ledger = Ledger::with_hash_seed(args.seed);
     let mut reply = ledger::Outcome::default();
     let events = (1..=ACCOUNTS).map(traffic::ledger_account).collect::<Vec<_>>();
-    let command = |body| Command { actor: ActorId(0), body };
+    let command = |body| Command {
+        actor: ActorId(0),
+        body,
+    };
     for chunk in events.chunks(BATCH) {
-        let body = CommandBody::CreateAccounts(Events { events: chunk.to_vec(), metadata: Vec::new() });
+        let body = CommandBody::CreateAccounts(Events {
+            events: chunk.to_vec(),
+            metadata: Vec::new(),
+        });
         ledger.apply(&NoArchive, TimestampNs(1), &command(body), &mut reply)?;
     }
     let mut traffic = Traffic::new(args.seed, 0, Shape::Uniform, Ids::Ordered);
@@ -565,7 +680,10 @@ fn engine(args: &BenchArgs) -> Result<Report> {
     let mut batches = 0_u64;
     while outcome.transfers < transfers {
         let events: Vec<_> = (0..BATCH).map(|_| traffic.ledger_transfer()).collect();
-        let body = CommandBody::CreateTransfers(Events { events, metadata: Vec::new() });
+        let body = CommandBody::CreateTransfers(Events {
+            events,
+            metadata: Vec::new(),
+        });
         let command = command(body);
         reply.clear();
         let started = Instant::now();
@@ -579,7 +697,11 @@ fn engine(args: &BenchArgs) -> Result<Report> {
         outcome.latencies.record(elapsed);
         outcome.transfers += reply.transfers.len() as u64;
         let created = ledger::CreateTransferResult::Created;
-        outcome.errors += reply.transfers.iter().filter(|reply| reply.result != created).count() as u64;
+        outcome.errors += reply
+            .transfers
+            .iter()
+            .filter(|reply| reply.result != created)
+            .count() as u64;
     }
     let millions = outcome.transfers as f64 / 1e6;
     Ok(Report {

@@ -60,7 +60,12 @@ enum Action {
 pub fn run(args: &AccountArgs) -> Result<bool> {
     let mut remote = Remote::connect(&args.remote.address)?;
     match &args.action {
-        Action::Create { id, ledger, code, flags } => {
+        Action::Create {
+            id,
+            ledger,
+            code,
+            flags,
+        } => {
             let account = proto::Account {
                 id: *id as u64,
                 id_high: (*id >> 64) as u64,
@@ -69,8 +74,12 @@ pub fn run(args: &AccountArgs) -> Result<bool> {
                 flags: u32::from(account_flags(flags)?),
                 ..proto::Account::default()
             };
-            let request = proto::CreateAccountsRequest { accounts: vec![account] };
-            let reply = remote.call(request, async |client, request| client.create_accounts(request).await)?;
+            let request = proto::CreateAccountsRequest {
+                accounts: vec![account],
+            };
+            let reply = remote.call(request, async |client, request| {
+                client.create_accounts(request).await
+            })?;
             let result = reply.results.first().context("the node gave no result")?;
             let result_name = remote::account_result_name(result.result)?;
             let value = json!({ "result": result_name, "timestamp": result.timestamp.to_string() });
@@ -78,24 +87,56 @@ pub fn run(args: &AccountArgs) -> Result<bool> {
             Ok(["created", "exists"].contains(&result_name))
         }
         Action::Get { ids } => {
-            let request = proto::LookupRequest { ids: ids.iter().map(|id| uint128(*id)).collect() };
-            let page = remote.call(request, async |client, request| client.lookup_accounts(request).await)?;
-            remote::print(&page.accounts.iter().map(remote::account_json).collect::<Vec<_>>(), args.remote.json)?;
+            let request = proto::LookupRequest {
+                ids: ids.iter().map(|id| uint128(*id)).collect(),
+            };
+            let page = remote.call(request, async |client, request| {
+                client.lookup_accounts(request).await
+            })?;
+            remote::print(
+                &page.accounts.iter().map(remote::account_json).collect::<Vec<_>>(),
+                args.remote.json,
+            )?;
             Ok(page.accounts.len() == ids.len())
         }
         Action::Transfers { id, limit } => {
-            let of = proto::AccountSides { account_id: Some(uint128(*id)), debits: true, credits: true };
-            let request = proto::QueryRequest { limit: *limit, of: Some(of), ..proto::QueryRequest::default() };
-            let page = remote.call(request, async |client, request| client.query_transfers(request).await)?;
-            remote::print(&page.transfers.iter().map(remote::transfer_json).collect::<Vec<_>>(), args.remote.json)?;
+            let of = proto::AccountSides {
+                account_id: Some(uint128(*id)),
+                debits: true,
+                credits: true,
+            };
+            let request = proto::QueryRequest {
+                limit: *limit,
+                of: Some(of),
+                ..proto::QueryRequest::default()
+            };
+            let page = remote.call(request, async |client, request| {
+                client.query_transfers(request).await
+            })?;
+            remote::print(
+                &page
+                    .transfers
+                    .iter()
+                    .map(remote::transfer_json)
+                    .collect::<Vec<_>>(),
+                args.remote.json,
+            )?;
             Ok(true)
         }
         Action::Balance { id, at } => {
             let at = at.as_deref().map_or(Ok(0), moment)?;
-            let request = proto::AccountBalanceRequest { account_id: Some(uint128(*id)), at };
-            let reply = remote.call(request, async |client, request| client.account_balance(request).await)?;
+            let request = proto::AccountBalanceRequest {
+                account_id: Some(uint128(*id)),
+                at,
+            };
+            let reply = remote.call(request, async |client, request| {
+                client.account_balance(request).await
+            })?;
             let mut value = json!({ "timestamp": reply.timestamp.to_string() });
-            remote::merge(&mut value, remote::balances_json(&reply.balances.unwrap_or_default()));
+            remote::merge(
+                &mut value,
+                remote::balances_json(&reply.balances.unwrap_or_default()),
+            );
             remote::print(&[value], args.remote.json)?;
             Ok(true)
         }
@@ -107,8 +148,9 @@ pub fn moment(text: &str) -> Result<u64> {
     if let Ok(nanoseconds) = text.parse::<u64>() {
         return Ok(nanoseconds);
     }
-    let timestamp: jiff::Timestamp =
-        text.parse().with_context(|| format!("{text:?} is neither RFC 3339 nor nanoseconds since 1970"))?;
+    let timestamp: jiff::Timestamp = text
+        .parse()
+        .with_context(|| format!("{text:?} is neither RFC 3339 nor nanoseconds since 1970"))?;
     u64::try_from(timestamp.as_nanosecond()).with_context(|| format!("{text:?} is before 1970 or too late"))
 }
 

@@ -49,7 +49,11 @@ pub fn run(args: &ImportArgs) -> Result<bool> {
         summaries.push(summary);
     }
     for path in &args.files {
-        let directory = args.reports.as_deref().or(path.parent()).unwrap_or(Path::new("."));
+        let directory = args
+            .reports
+            .as_deref()
+            .or(path.parent())
+            .unwrap_or(Path::new("."));
         let summary = payments_file(&read(path)?, &file_name(path), &mapping, &mut port, directory)?;
         complete &= summary.refused == 0;
         summaries.push(summary);
@@ -85,7 +89,13 @@ struct Refusals {
 impl Summary {
     /// For people.
     pub fn print(&self) {
-        let Self { file, settled, already_settled, refused, .. } = self;
+        let Self {
+            file,
+            settled,
+            already_settled,
+            refused,
+            ..
+        } = self;
         println!("{file}: {settled} settled, {already_settled} settled before, {refused} refused");
         for (reason, Refusals { count, example }) in &self.reasons {
             println!("    {reason} {count:>6}  such as: {example}");
@@ -115,9 +125,15 @@ impl Summary {
 /// Books opening balances.
 pub fn opening(bytes: &[u8], name: &str, mapping: &Mapping, port: &mut GrpcPort) -> Result<Summary> {
     let bar = Bar::new(name);
-    let reports: Vec<OpeningReport> = import_opening_balances(bytes, mapping, port, &mut |progress| bar.show(progress))
-        .with_context(|| format!("{name} was not booked as a whole"))?;
-    Ok(summary(name, reports.iter().map(|report| &report.outcome), Vec::new(), None))
+    let reports: Vec<OpeningReport> =
+        import_opening_balances(bytes, mapping, port, &mut |progress| bar.show(progress))
+            .with_context(|| format!("{name} was not booked as a whole"))?;
+    Ok(summary(
+        name,
+        reports.iter().map(|report| &report.outcome),
+        Vec::new(),
+        None,
+    ))
 }
 
 /// Books a payment file, pain.001 or CSV, and writes its status report.
@@ -133,18 +149,30 @@ pub fn payments_file(
     let report = import_payments(mapping, &file, port, &mut |progress| bar.show(progress))
         .with_context(|| format!("{name} was not booked to its end; importing it again is safe"))?;
     let path = write_report(&report, name, mapping, reports)?;
-    let payments = report.batches.iter().flat_map(|batch| &batch.payments).map(|payment| &payment.outcome);
+    let payments = report
+        .batches
+        .iter()
+        .flat_map(|batch| &batch.payments)
+        .map(|payment| &payment.outcome);
     let mut summary = summary(name, payments, report.notes.clone(), Some(path));
     for issue in &report.issues {
-        summary.notes.push(format!("the whole file: {} {}", issue.reason.code(), issue.text));
+        summary
+            .notes
+            .push(format!("the whole file: {} {}", issue.reason.code(), issue.text));
     }
     Ok(summary)
 }
 
 fn parse(bytes: &[u8], name: &str, mapping: &Mapping, bar: &Bar) -> Result<Initiation> {
-    let is_csv = Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let is_csv = Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
     let mut progress = |progress| bar.show(progress);
-    let file = if is_csv { read_csv(bytes, mapping, &mut progress) } else { read_pain001(bytes, &mut progress) };
+    let file = if is_csv {
+        read_csv(bytes, mapping, &mut progress)
+    } else {
+        read_pain001(bytes, &mut progress)
+    };
     file.with_context(|| format!("{name} is refused; nothing of it was booked"))
 }
 
@@ -198,12 +226,21 @@ fn summary<'a>(
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let length = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
-    let most = payments::FILE_BYTES_MAX as u64;
-    ensure!(length <= most, "{} has {length} bytes; at most {most} are read", path.display());
+    let length = std::fs::metadata(path)
+        .with_context(|| format!("cannot read {}", path.display()))?
+        .len();
+    let most = payments::FILE_BYTES_MAX;
+    ensure!(
+        length <= most,
+        "{} has {length} bytes; at most {most} are read",
+        path.display()
+    );
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }

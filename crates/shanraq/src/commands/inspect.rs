@@ -36,9 +36,16 @@ pub struct InspectArgs {
 
 /// Runs the command; false when a block is damaged.
 pub fn run(args: &InspectArgs) -> Result<bool> {
-    let options = NodeOptions { key_file: args.key_file.clone(), ..NodeOptions::new(&args.dir) };
+    let options = NodeOptions {
+        key_file: args.key_file.clone(),
+        ..NodeOptions::new(&args.dir)
+    };
     let layout = node::Layout::new(&options);
-    anyhow::ensure!(layout.keys.exists(), "there is no key file {}", layout.keys.display());
+    anyhow::ensure!(
+        layout.keys.exists(),
+        "there is no key file {}",
+        layout.keys.display()
+    );
     let keys = KeyRing::from_file(&FileSystem, &layout.keys)?;
     let mut left = args.limit;
     let mut sound = true;
@@ -57,7 +64,10 @@ pub fn run(args: &InspectArgs) -> Result<bool> {
             (Some(block), None) => print(args, &place, block),
             (_, problem) => {
                 let problem = problem.map(ToString::to_string).unwrap_or_default();
-                println!("{}", json!({ "height": found.expected.0, "problem": problem, "place": place }));
+                println!(
+                    "{}",
+                    json!({ "height": found.expected.0, "problem": problem, "place": place })
+                );
             }
         }
         ControlFlow::Continue(())

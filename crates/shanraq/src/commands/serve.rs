@@ -44,7 +44,10 @@ pub struct Listening {
 impl ServeArgs {
     /// The configuration, flags applied.
     pub fn configuration(&self) -> Result<Config> {
-        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+        let mut config = self
+            .config
+            .as_deref()
+            .map_or_else(|| Ok(Config::default()), Config::read)?;
         if let Some(directory) = &self.dir {
             config.node.directory.clone_from(directory);
         }
@@ -88,8 +91,13 @@ pub fn open(config: &Config) -> Result<Node> {
 
 /// The runtime for the edges; the ledger has threads of its own.
 pub fn runtime() -> Result<tokio::runtime::Runtime> {
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 16);
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?)
+    let threads = std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .clamp(2, 16);
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()?)
 }
 
 /// Completes at SIGTERM or SIGINT.
@@ -109,10 +117,17 @@ fn announce(json: bool, address: SocketAddr, node: &Node) -> Result<()> {
     let height = node.status().height.0;
     let mut output = std::io::stdout().lock();
     if json {
-        let listening = Listening { address: address.to_string(), process_id: std::process::id(), height };
+        let listening = Listening {
+            address: address.to_string(),
+            process_id: std::process::id(),
+            height,
+        };
         writeln!(output, "{}", serde_json::to_string(&listening)?)?;
     } else {
-        writeln!(output, "REST   http://{address}/v1   (description: http://{address}/openapi.json)")?;
+        writeln!(
+            output,
+            "REST   http://{address}/v1   (description: http://{address}/openapi.json)"
+        )?;
         writeln!(output, "gRPC   {address}             (shanraq.v1.Ledger)")?;
         writeln!(output, "health http://{address}/healthz /readyz /metrics")?;
     }

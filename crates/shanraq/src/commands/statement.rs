@@ -57,10 +57,18 @@ enum Format {
 pub fn run(args: &StatementArgs) -> Result<()> {
     let mut remote = Remote::connect(&args.address)?;
     let (account, identification) = account_of(args)?;
-    let ledgers = remote.call(proto::ListLedgersRequest {}, async |client, request| client.list_ledgers(request).await)?;
+    let ledgers = remote.call(proto::ListLedgersRequest {}, async |client, request| {
+        client.list_ledgers(request).await
+    })?;
     let mut port = GrpcPort::new(remote);
-    let found = port.account(account)?.with_context(|| format!("account {account} does not exist"))?;
-    let description = ledgers.ledgers.into_iter().find(|ledger| ledger.ledger == found.ledger.0).unwrap_or_default();
+    let found = port
+        .account(account)?
+        .with_context(|| format!("account {account} does not exist"))?;
+    let description = ledgers
+        .ledgers
+        .into_iter()
+        .find(|ledger| ledger.ledger == found.ledger.0)
+        .unwrap_or_default();
     let created = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
     let from = args.from.as_deref().map_or(Ok(1), moment)?.max(1);
     let to = args.to.as_deref().map_or(Ok(created), moment)?;
@@ -89,13 +97,17 @@ pub fn run(args: &StatementArgs) -> Result<()> {
         }
         Some(path) => {
             // A statement that fails half-way must not stand there like a whole one.
-            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let directory = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
             let file = tempfile::NamedTempFile::new_in(directory)
                 .with_context(|| format!("cannot write below {}", directory.display()))?;
             let mut output = BufWriter::new(file);
             write_statement(&mut port, &request, format, &mut output, &mut show)?;
             let file = output.into_inner().map_err(|error| error.into_error())?;
-            file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+            file.persist(path)
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
     Ok(())
@@ -107,8 +119,14 @@ fn account_of(args: &StatementArgs) -> Result<(AccountId, Option<AccountRef>)> {
     }
     let iban = payments::parse_iban(&args.account).context("the account is neither a number nor an IBAN")?;
     let account = AccountRef::Iban(iban);
-    let currency = args.currency.as_deref().context("--currency: is needed with an IBAN")?;
-    Ok((payments::account_id(AccountKind::Own, &account, currency), Some(account)))
+    let currency = args
+        .currency
+        .as_deref()
+        .context("--currency: is needed with an IBAN")?;
+    Ok((
+        payments::account_id(AccountKind::Own, &account, currency),
+        Some(account),
+    ))
 }
 
 impl Format {

@@ -63,8 +63,12 @@ pub fn run(args: &TransferArgs) -> Result<bool> {
     let mut remote = Remote::connect(&args.remote.address)?;
     match &args.action {
         Action::Create(create) => {
-            let request = proto::CreateTransfersRequest { transfers: vec![create.transfer()?] };
-            let reply = remote.call(request, async |client, request| client.create_transfers(request).await)?;
+            let request = proto::CreateTransfersRequest {
+                transfers: vec![create.transfer()?],
+            };
+            let reply = remote.call(request, async |client, request| {
+                client.create_transfers(request).await
+            })?;
             let result = reply.results.first().context("the node gave no result")?;
             let result_name = remote::transfer_result_name(result.result)?;
             let value = json!({ "result": result_name, "timestamp": result.timestamp.to_string() });
@@ -72,9 +76,20 @@ pub fn run(args: &TransferArgs) -> Result<bool> {
             Ok(["created", "exists"].contains(&result_name))
         }
         Action::Get { ids } => {
-            let request = proto::LookupRequest { ids: ids.iter().map(|id| uint128(*id)).collect() };
-            let page = remote.call(request, async |client, request| client.lookup_transfers(request).await)?;
-            remote::print(&page.transfers.iter().map(remote::transfer_json).collect::<Vec<_>>(), args.remote.json)?;
+            let request = proto::LookupRequest {
+                ids: ids.iter().map(|id| uint128(*id)).collect(),
+            };
+            let page = remote.call(request, async |client, request| {
+                client.lookup_transfers(request).await
+            })?;
+            remote::print(
+                &page
+                    .transfers
+                    .iter()
+                    .map(remote::transfer_json)
+                    .collect::<Vec<_>>(),
+                args.remote.json,
+            )?;
             Ok(page.transfers.len() == ids.len())
         }
     }

@@ -21,7 +21,10 @@ pub fn run(args: &TrialBalanceArgs) -> Result<bool> {
     let mut remote = Remote::connect(&args.remote.address)?;
     let trials = trials(&mut remote, args.ledger)?;
     if args.remote.json {
-        println!("{}", serde_json::to_string_pretty(&trials.iter().map(json_of).collect::<Vec<_>>())?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&trials.iter().map(json_of).collect::<Vec<_>>())?
+        );
     } else {
         print_table(&trials);
     }
@@ -34,13 +37,21 @@ pub fn trials(remote: &mut Remote, only: Option<u32>) -> Result<Vec<proto::Trial
         Some(ledger) => vec![ledger],
         None => {
             let request = proto::ListLedgersRequest {};
-            let reply = remote.call(request, async |client, request| client.list_ledgers(request).await)?;
-            reply.ledgers.iter().map(|description| description.ledger).collect()
+            let reply = remote.call(request, async |client, request| {
+                client.list_ledgers(request).await
+            })?;
+            reply
+                .ledgers
+                .iter()
+                .map(|description| description.ledger)
+                .collect()
         }
     };
     let ask = |ledger| {
         let request = proto::TrialBalanceRequest { ledger };
-        remote.call(request, async |client, request| client.trial_balance(request).await)
+        remote.call(request, async |client, request| {
+            client.trial_balance(request).await
+        })
     };
     ledgers.into_iter().map(ask).collect()
 }
@@ -74,7 +85,10 @@ pub fn json_of(trial: &proto::TrialBalanceReply) -> Value {
     let description = trial.description.clone().unwrap_or_default();
     let line = |line: &proto::TrialBalanceLine| {
         let mut value = json!({ "code": line.code, "accounts": line.accounts });
-        remote::merge(&mut value, remote::balances_json(&line.balances.unwrap_or_default()));
+        remote::merge(
+            &mut value,
+            remote::balances_json(&line.balances.unwrap_or_default()),
+        );
         value
     };
     json!({
@@ -96,8 +110,14 @@ pub fn print_table(trials: &[proto::TrialBalanceReply]) {
         let description = trial.description.clone().unwrap_or_default();
         let scale = u8::try_from(description.scale).unwrap_or(0);
         let amount = |minor| payments::format_minor(minor, scale);
-        println!("\nledger {} {} {}", description.ledger, description.currency, description.name);
-        println!("{:>8} {:>9} {:>24} {:>24} {:>18} {:>18}", "code", "accounts", "debits", "credits", "debits pending", "credits pending");
+        println!(
+            "\nledger {} {} {}",
+            description.ledger, description.currency, description.name
+        );
+        println!(
+            "{:>8} {:>9} {:>24} {:>24} {:>18} {:>18}",
+            "code", "accounts", "debits", "credits", "debits pending", "credits pending"
+        );
         let row = |label: String, accounts: u64, balances: &proto::Balances| {
             let totals = Totals::of(balances);
             println!(
@@ -109,9 +129,24 @@ pub fn print_table(trials: &[proto::TrialBalanceReply]) {
             );
         };
         for line in &trial.by_code {
-            row(line.code.to_string(), line.accounts, &line.balances.unwrap_or_default());
+            row(
+                line.code.to_string(),
+                line.accounts,
+                &line.balances.unwrap_or_default(),
+            );
         }
-        row("total".to_owned(), trial.accounts, &trial.totals.unwrap_or_default());
-        println!("{}", if is_balanced(trial) { "balanced" } else { "NOT BALANCED" });
+        row(
+            "total".to_owned(),
+            trial.accounts,
+            &trial.totals.unwrap_or_default(),
+        );
+        println!(
+            "{}",
+            if is_balanced(trial) {
+                "balanced"
+            } else {
+                "NOT BALANCED"
+            }
+        );
     }
 }

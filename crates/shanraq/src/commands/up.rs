@@ -38,7 +38,13 @@ const MARKER: &str = "demo-imported";
 
 /// Runs the command; false when something does not balance or verify.
 pub fn run(args: &UpArgs) -> Result<bool> {
-    let mut config = Config { log: LogConfig { level: "warn".to_owned(), json: false }, ..Config::default() };
+    let mut config = Config {
+        log: LogConfig {
+            level: "warn".to_owned(),
+            json: false,
+        },
+        ..Config::default()
+    };
     config.node.directory.clone_from(&args.dir);
     match args.listen {
         Some(listen) => config.server.listen = listen,
@@ -50,7 +56,8 @@ pub fn run(args: &UpArgs) -> Result<bool> {
     let node = open(&config)?;
     let runtime = runtime()?;
     let listener = runtime.block_on(TcpListener::bind(config.server.listen));
-    let listener = listener.with_context(|| format!("--listen: cannot listen on {}", config.server.listen))?;
+    let listener =
+        listener.with_context(|| format!("--listen: cannot listen on {}", config.server.listen))?;
     let address = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async move { drop(stopped.await) };
@@ -64,7 +71,10 @@ pub fn run(args: &UpArgs) -> Result<bool> {
         if args.json {
             println!("{}", settled.to_json(address));
         }
-        runtime.block_on(async { anyhow::Ok(stop_signal()?.await) })?;
+        runtime.block_on(async {
+            stop_signal()?.await;
+            anyhow::Ok(())
+        })?;
     }
     let _ = stop.send(());
     runtime.block_on(server)??;
@@ -100,15 +110,27 @@ fn settle(directory: &Path, address: SocketAddr) -> Result<Settled> {
     if !marker.exists() {
         let mapping = Mapping::parse(demo::MAPPING_TOML, "the bundled mapping")?;
         let balances = opening(demo::OPENING_CSV, "opening.csv", &mapping, &mut port)?;
-        ensure!(balances.refused == 0, "an opening balance of the bundled file was refused");
+        ensure!(
+            balances.refused == 0,
+            "an opening balance of the bundled file was refused"
+        );
         imports.push(balances);
         let reports = directory.join("reports");
-        for (name, bytes) in [("payments.xml", demo::PAYMENTS_XML), ("rents.csv", demo::RENTS_CSV)] {
+        for (name, bytes) in [
+            ("payments.xml", demo::PAYMENTS_XML),
+            ("rents.csv", demo::RENTS_CSV),
+        ] {
             imports.push(payments_file(bytes, name, &mapping, &mut port, &reports)?);
         }
-        std::fs::write(&marker, "the bundled files are booked; importing them again would change nothing\n")?;
+        std::fs::write(
+            &marker,
+            "the bundled files are booked; importing them again would change nothing\n",
+        )?;
     }
-    Ok(Settled { imports, trials: trials(&mut port.into_remote(), None)? })
+    Ok(Settled {
+        imports,
+        trials: trials(&mut port.into_remote(), None)?,
+    })
 }
 
 impl Settled {

@@ -38,7 +38,10 @@ pub fn run(args: &VerifyArgs) -> Result<bool> {
 pub fn verify(directory: &Path, key_file: Option<PathBuf>) -> Result<VerifyReport> {
     let style = ProgressStyle::with_template("{msg:<10} {bar:40} {percent:>3} % {eta}")?;
     let bar = ProgressBar::new(0).with_style(style);
-    let options = NodeOptions { key_file, ..NodeOptions::new(directory) };
+    let options = NodeOptions {
+        key_file,
+        ..NodeOptions::new(directory)
+    };
     let report = node::verify(&options, |stage, done, total| {
         bar.set_message(match stage {
             VerifyStage::Replay => "replaying",
@@ -56,9 +59,15 @@ pub fn print(report: &VerifyReport) {
     println!("height     {}", report.height);
     println!("hash       {}", hex(&report.hash));
     println!("blocks     {}   events {}", report.blocks, report.events);
-    println!("accounts   {}   rows   {}   index rows compared {}", report.accounts, report.rows, report.index_rows);
+    println!(
+        "accounts   {}   rows   {}   index rows compared {}",
+        report.accounts, report.rows, report.index_rows
+    );
     if report.torn_bytes > 0 {
-        println!("torn tail  {} bytes of a write that was never acknowledged", report.torn_bytes);
+        println!(
+            "torn tail  {} bytes of a write that was never acknowledged",
+            report.torn_bytes
+        );
     }
     for problem in &report.problems {
         println!("PROBLEM    {problem}");

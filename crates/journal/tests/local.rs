@@ -440,3 +440,48 @@ fn every_error_code_stands() {
         assert!(error.to_string().starts_with(error.code()));
     }
 }
+
+#[test]
+fn a_preparer_beside_the_appends_never_takes_away_the_segment_that_is_being_named() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let storage: Arc<dyn storage::Storage> = Arc::new(storage::FileSystem);
+    let options = LocalOptions {
+        segment_bytes: 4_096,
+        ..LocalOptions::default()
+    };
+    let keys = storage::KeyRing::new(storage::DataKey::new(storage::KeyId(1), [7; 32]));
+    let (mut journal, _) = LocalJournal::open(storage, directory.path(), keys, options).unwrap();
+    let preparer = journal.preparer();
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopping = stop.clone();
+    let beside = std::thread::spawn(move || {
+        while !stopping.load(std::sync::atomic::Ordering::Relaxed) {
+            preparer.step().unwrap();
+        }
+    });
+    let term = journal::Term {
+        epoch: 1,
+        writer: journal::WriterId(1),
+    };
+    // Every block needs a segment of its own.
+    for time in 1..=400 {
+        let mut draft = epoch_draft(time);
+        journal.append(term, &mut draft).unwrap();
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    beside.join().unwrap();
+}
+
+fn epoch_draft(time: u64) -> journal::Draft {
+    let command = ledger::Command {
+        actor: ledger::ActorId(0),
+        body: ledger::CommandBody::BeginEpoch,
+    };
+    let outcome = ledger::Outcome {
+        timestamp: ledger::TimestampNs(time),
+        ..ledger::Outcome::default()
+    };
+    let mut draft = journal::Draft::new();
+    draft.push(outcome.timestamp, &command, &outcome);
+    draft
+}

@@ -180,16 +180,11 @@ impl LocalJournal {
                 return Ok(());
             }
         }
-        let next_path = self.directory.join("next.prepared");
+        let path = self.directory.join(file_name(Height(self.head.height.0 + 1)));
         let next = self
             .preparer
-            .take(extent)
-            .map_err(|error| full_or_fatal("prepare", &next_path, error))?;
-        let path = self.directory.join(file_name(Height(self.head.height.0 + 1)));
-        if let Err(error) = self.storage.rename(&next.path, &path) {
-            self.preparer.put_back(next);
-            return Err(full_or_fatal("name", &path, error));
-        }
+            .take(extent, &path)
+            .map_err(|error| full_or_fatal("prepare", &path, error))?;
         let (file, length) = (next.file, next.length);
         self.active = Some(Active {
             path,

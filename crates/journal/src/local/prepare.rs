@@ -37,7 +37,6 @@ struct Shared {
 
 /// A segment that has no name yet.
 pub(crate) struct Next {
-    pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn StorageFile>,
     pub(crate) length: u64,
 }
@@ -70,19 +69,22 @@ impl Preparer {
         Ok(Prepared::Made)
     }
 
-    /// Takes the segment that is ready, or makes one, of at least `length` bytes.
-    pub(crate) fn take(&self, length: u64) -> io::Result<Next> {
+    /// Gives the segment that is ready, or one made now, of at least `length` bytes, the name `path`.
+    ///
+    /// The name is given under the lock: a step beside it that found nothing ready would begin the next segment by
+    /// removing the file that this one still is.
+    pub(crate) fn take(&self, length: u64, path: &Path) -> io::Result<Next> {
         let mut next = self.lock();
-        match next.take() {
-            Some(ready) if ready.length >= length => Ok(ready),
+        let taken = match next.take() {
+            Some(ready) if ready.length >= length => ready,
             // Too small for this block: better none than two files of one name.
-            _ => self.make(length.max(self.shared.segment_bytes)),
+            _ => self.make(length.max(self.shared.segment_bytes))?,
+        };
+        if let Err(error) = self.shared.storage.rename(&self.shared.path, path) {
+            *next = Some(taken);
+            return Err(error);
         }
-    }
-
-    /// Gives back what could not be used.
-    pub(crate) fn put_back(&self, unused: Next) {
-        *self.lock() = Some(unused);
+        Ok(taken)
     }
 
     fn make(&self, length: u64) -> io::Result<Next> {
@@ -96,11 +98,7 @@ impl Preparer {
             let _ = storage.remove(path);
             return Err(error);
         }
-        Ok(Next {
-            path: path.clone(),
-            file,
-            length,
-        })
+        Ok(Next { file, length })
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Next>> {

@@ -27,7 +27,7 @@ pub enum HistoryError {
         /// What is wrong.
         reason: String,
     },
-    /// A key that a file names is not at hand.
+    /// A key that a file names is not at hand. Reset and rebuild from the journal, as for damage.
     #[error("HIS-0003: history file {file}: {source}")]
     Key {
         /// Name of the file in the index's directory.
@@ -77,9 +77,10 @@ impl HistoryError {
         }
     }
 
-    /// Whether the index on disk must be reset and rebuilt from the journal.
+    /// Whether the index on disk must be reset and rebuilt from the journal. A key that is not at hand counts: whoever
+    /// has the journal's keys can rebuild, and the name of a key may be what is damaged.
     #[must_use]
     pub const fn needs_rebuild(&self) -> bool {
-        matches!(self, Self::Damaged { .. })
+        matches!(self, Self::Damaged { .. } | Self::Key { .. })
     }
 }

@@ -11,7 +11,7 @@ use storage::{DataKey, KeyId, KeyRing, NONCE_BYTES, Storage, StorageFile, TAG_BY
 
 const WRITE_PAGES: usize = 64;
 /// Written bytes are made durable in steps, so that the journal never queues behind much.
-const SYNC_BYTES: usize = 8 << 20;
+const SYNC_BYTES: usize = 256 << 10;
 
 /// Where the index lives and with what it is sealed.
 pub(crate) struct Place {

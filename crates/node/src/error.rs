@@ -69,6 +69,21 @@ pub enum NodeError {
     Thread(#[source] io::Error),
 }
 
+impl NodeError {
+    /// Whether a damaged history index is behind it, which the next start can build anew from the journal.
+    #[must_use]
+    pub fn is_damaged_index(&self) -> bool {
+        match self {
+            Self::History(error) => error.needs_rebuild(),
+            Self::Archive(fault) => fault
+                .0
+                .downcast_ref()
+                .is_some_and(history::HistoryError::needs_rebuild),
+            _ => false,
+        }
+    }
+}
+
 /// Ends the process at once: something happened after which any answer would be a guess.
 pub(crate) fn stop_process(error: &NodeError) -> ! {
     tracing::error!(%error, "the node stops: it never guesses");

@@ -31,7 +31,7 @@ pub use verify::{VerifyReport, VerifyStage, verify};
 /// Everyone else uses [`Node`].
 pub mod parts {
     pub use crate::reads::{FoundAccount, Read, ReadAnswer, State};
-    pub use crate::recovery::{Reading, Recovered, apply_block, recover, run_jobs};
+    pub use crate::recovery::{Reading, Recovered, apply_block, discard_damaged_index, recover, run_jobs};
     pub use crate::sequencer::{Batch, Sequencer};
     pub use crate::threads::{
         Background, Chore, DiskWatch, IndexerLoop, SequencerLoop, Shared, ToIndexer, Turn, announce,

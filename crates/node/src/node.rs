@@ -3,9 +3,9 @@
 use crate::clock::SystemClock;
 use crate::metadata::MetadataSealer;
 use crate::reads::{FoundAccount, Read, State};
-use crate::recovery::{Layout, Reading, recover};
+use crate::recovery::{Layout, Reading, discard_damaged_index, recover};
 use crate::sequencer::Sequencer;
-use crate::threads::{self, Background, DiskWatch, Shared};
+use crate::threads::{self, Background, Committer, DiskWatch, Shared};
 use crate::{
     AccountEntries, AccountView, BalanceAt, NodeError, NodeOptions, Page, ReadError, Reply, Request, Status,
     SubmitError, TransferView, TrialBalance, trial,
@@ -430,7 +430,7 @@ fn start(
     shared: Arc<Shared>,
     lock: DirectoryLock,
 ) -> Result<Running, NodeError> {
-    let (commit, batches) = crossbeam_channel::bounded(1);
+    let (large_batches, batches) = crossbeam_channel::bounded(1);
     let (to_indexer, from_committer) = crossbeam_channel::unbounded();
     let (to_background, chores) = crossbeam_channel::unbounded();
     let (disk_stop, disk_stopped) = crossbeam_channel::bounded(0);
@@ -446,7 +446,7 @@ fn start(
         reserve_bytes: options.disk_reserve_bytes,
     };
     let background = Background {
-        storage,
+        storage: storage.clone(),
         snapshots: layout.snapshots,
         keys: recovered.keys,
     };
@@ -461,21 +461,31 @@ fn start(
     let sharing = [shared.clone(), shared.clone(), shared.clone(), shared];
     let [to_sequencer, to_committer, for_indexer, to_disk] = sharing;
     let from_background = to_indexer.clone();
-    let committer = threads::spawn("journal", move || {
-        threads::run_committer(journal, term, &batches, &to_indexer, &to_committer)
+    let (files, place) = (storage.clone(), options.clone());
+    let last_words: Arc<dyn Fn(&NodeError) + Send + Sync> =
+        Arc::new(move |error| discard_damaged_index(&*files, &place, error));
+    let commits = Arc::new(Committer::new(journal, term, to_indexer));
+    let commits_large = commits.clone();
+    let committer = threads::spawn("journal", &last_words, move || {
+        commits_large.run(&batches, &to_committer)
     })?;
-    let indexer = threads::spawn("history", move || {
+    let indexer = threads::spawn("history", &last_words, move || {
         threads::run_indexer(writer, &from_committer, &to_background, &for_indexer)
     })?;
-    let background = threads::spawn("background", move || background.run(&chores, &from_background))?;
-    let disk = threads::spawn("disk", move || disk_watch.run(&to_disk, &disk_stopped))?;
-    let sequencer = threads::spawn("sequencer", move || {
+    let background = threads::spawn("background", &last_words, move || {
+        background.run(&chores, &from_background)
+    })?;
+    let disk = threads::spawn("disk", &last_words, move || {
+        disk_watch.run(&to_disk, &disk_stopped)
+    })?;
+    let sequencer = threads::spawn("sequencer", &last_words, move || {
         threads::run_sequencer(
             sequencer,
             archive,
             &to_sequencer,
             &SystemClock::default(),
-            &commit,
+            &commits,
+            &large_batches,
         )
     })?;
     Ok(Running {

@@ -68,7 +68,8 @@ pub enum Reading {
     Inline,
 }
 
-/// Opens journal, history and snapshot and replays what is missing. `progress` is told height and head.
+/// Opens journal, history and snapshot and replays what is missing. `progress` is told height and head. Where the
+/// replay meets a damaged page of history, history is built anew.
 ///
 /// # Errors
 /// [`NodeError`]: nothing is guessed.
@@ -79,6 +80,45 @@ pub fn recover(
     hash_seed: u64,
     reading: Reading,
     mut progress: impl FnMut(Height, Height),
+) -> Result<Recovered, NodeError> {
+    let mut attempt = || {
+        recover_once(
+            storage.clone(),
+            options,
+            history_options,
+            hash_seed,
+            reading,
+            &mut progress,
+        )
+    };
+    match attempt() {
+        Err(error) if error.is_damaged_index() => {
+            discard_damaged_index(&*storage, options, &error);
+            attempt()
+        }
+        other => other,
+    }
+}
+
+/// Removes history when it is what `error` is about, so that the next start builds it anew from the journal: a page
+/// that is read only now and then would otherwise stop the node again and again. For others an error changes nothing.
+pub fn discard_damaged_index(storage: &dyn Storage, options: &NodeOptions, error: &NodeError) {
+    if !error.is_damaged_index() {
+        return;
+    }
+    tracing::error!(code = "NOD-0017", %error, "the history index is damaged; it will be rebuilt from the journal");
+    if let Err(error) = Writer::reset(storage, &Layout::new(options).history) {
+        tracing::error!(code = "NOD-0022", %error, "the damaged history index cannot be removed; delete it");
+    }
+}
+
+fn recover_once(
+    storage: Arc<dyn Storage>,
+    options: &NodeOptions,
+    history_options: history::Options,
+    hash_seed: u64,
+    reading: Reading,
+    progress: &mut impl FnMut(Height, Height),
 ) -> Result<Recovered, NodeError> {
     let layout = Layout::new(options);
     for directory in [&layout.journal, &layout.history, &layout.snapshots] {

@@ -18,8 +18,8 @@ use journal::{AppendError, Draft, Head, Journal, JournalError, Preparer, Term};
 use ledger::{Height, Outcome, Snapshot};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use storage::{KeyRing, Storage};
 use tokio::sync::watch;
@@ -27,6 +27,9 @@ use tokio::sync::watch;
 /// Events that the sequencer applies before it looks at its inbox again, so that reads and the journal do not wait
 /// behind a flood of writes.
 const EVENTS_PER_TURN: usize = 2_048;
+/// A block of at most so many events is committed by the sequencer itself: applying the next ones meanwhile would save
+/// less time than a change of threads costs.
+const INLINE_EVENTS_MAX: usize = 256;
 /// How long to wait before a full disk is tried again.
 const FULL_RETRY: Duration = Duration::from_millis(100);
 /// How long the index waits before it tries again to write to a full disk.
@@ -200,14 +203,19 @@ pub fn run_sequencer(
     archive: Reader,
     shared: &Shared,
     clock: &dyn Clock,
-    commit: &Sender<Batch>,
+    committer: &Committer,
+    batches: &Sender<Batch>,
 ) -> Result<(), NodeError> {
     let mut sequencer = SequencerLoop::new(sequencer, archive, clock)?;
     loop {
         let patience = sequencer.patience(shared, clock);
         let Turn { batch, finished } = sequencer.turn(shared, clock, patience)?;
-        if let Some(batch) = batch {
-            commit.send(batch).expect("the committer outlives the sequencer");
+        let large = match batch {
+            Some(batch) => committer.commit_small(batch, shared)?,
+            None => None,
+        };
+        if let Some(batch) = large {
+            batches.send(batch).expect("the committer outlives the sequencer");
         }
         if finished {
             return Ok(());
@@ -246,22 +254,57 @@ fn until_expiry(sequencer: &Sequencer<Reader>, clock: &dyn Clock) -> Option<Dura
     Some(Duration::from_nanos(due.0.saturating_sub(clock.now().0)).max(Duration::from_millis(1)))
 }
 
-/// Makes blocks durable, one after the other, and answers.
-pub fn run_committer(
-    mut journal: Box<dyn Journal>,
+/// Makes blocks durable and answers. Shared by the sequencer's and the committer's thread; at most one block is
+/// under way, so they never wait for each other.
+pub struct Committer {
+    journal: Mutex<Box<dyn Journal>>,
     term: Term,
-    batches: &Receiver<Batch>,
-    indexer: &Sender<ToIndexer>,
-    shared: &Shared,
-) -> Result<(), NodeError> {
-    for mut batch in batches {
-        let started = Instant::now();
-        let head = append(&mut *journal, term, &mut batch.draft, shared)?;
-        shared.metrics.append.record(started.elapsed());
-        announce(head, batch, indexer, shared);
+    indexer: Sender<ToIndexer>,
+}
+
+impl Committer {
+    /// For the blocks of one term.
+    pub fn new(journal: Box<dyn Journal>, term: Term, indexer: Sender<ToIndexer>) -> Self {
+        Self {
+            journal: Mutex::new(journal),
+            term,
+            indexer,
+        }
     }
-    indexer.send(ToIndexer::Stop).expect(OUTLIVES);
-    Ok(())
+
+    /// Commits a small block on the calling thread, which saves a change of threads. Gives it back when the disk is
+    /// full or the block is large: then it is for the committer's thread, so that the caller can go on.
+    pub fn commit_small(&self, mut batch: Batch, shared: &Shared) -> Result<Option<Batch>, NodeError> {
+        if batch.draft.events() as usize > INLINE_EVENTS_MAX || shared.inbox.storage_full() {
+            return Ok(Some(batch));
+        }
+        let started = Instant::now();
+        match self.lock().append(self.term, &mut batch.draft) {
+            Err(AppendError::Full(_)) => return Ok(Some(batch)),
+            head => self.announce(head?, batch, started, shared),
+        }
+        Ok(None)
+    }
+
+    /// Commits blocks, one after the other, until the sequencer stops.
+    pub fn run(&self, batches: &Receiver<Batch>, shared: &Shared) -> Result<(), NodeError> {
+        for mut batch in batches {
+            let started = Instant::now();
+            let head = append(&mut **self.lock(), self.term, &mut batch.draft, shared)?;
+            self.announce(head, batch, started, shared);
+        }
+        self.indexer.send(ToIndexer::Stop).expect(OUTLIVES);
+        Ok(())
+    }
+
+    fn announce(&self, head: Head, batch: Batch, started: Instant, shared: &Shared) {
+        shared.metrics.append.record(started.elapsed());
+        announce(head, batch, &self.indexer, shared);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Box<dyn Journal>> {
+        self.journal.lock().expect("no thread panics with the journal")
+    }
 }
 
 /// The block is durable: its answers leave, and it goes on to the index.
@@ -274,10 +317,6 @@ pub fn announce(head: Head, mut batch: Batch, indexer: &Sender<ToIndexer>, share
     shared.durable.send_replace(head.height);
     let mut draft = std::mem::take(&mut batch.draft);
     draft.clear();
-    shared.inbox.committed(Committed {
-        height: head.height,
-        draft,
-    });
     for (_, reply) in &batch.replies {
         shared.metrics.count(reply);
     }
@@ -301,6 +340,11 @@ pub fn announce(head: Head, mut batch: Batch, indexer: &Sender<ToIndexer>, share
         snapshot: batch.snapshot.map(|snapshot| (position, snapshot)),
     };
     indexer.send(ToIndexer::Block(durable)).expect(OUTLIVES);
+    // Last: the next block, on whichever thread, must not answer or reach the index before this one did.
+    shared.inbox.committed(Committed {
+        height: head.height,
+        draft,
+    });
 }
 
 /// Appends; while the disk is full, writes are refused at the door and this block is tried again.
@@ -581,12 +625,19 @@ fn lower_priority(priority: Priority) {
     }
 }
 
-/// Starts a named thread; a fault in it stops the process.
+/// Starts a named thread; a fault in it stops the process, once `last_words` was told of it.
 pub fn spawn<T: Send + 'static>(
     name: &str,
+    last_words: &Arc<dyn Fn(&NodeError) + Send + Sync>,
     body: impl FnOnce() -> Result<T, NodeError> + Send + 'static,
 ) -> Result<std::thread::JoinHandle<T>, NodeError> {
-    let run = move || body().unwrap_or_else(|error| stop_process(&error));
+    let last_words = last_words.clone();
+    let run = move || {
+        body().unwrap_or_else(|error| {
+            last_words(&error);
+            stop_process(&error)
+        })
+    };
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(run)

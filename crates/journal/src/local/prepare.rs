@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use storage::{Storage, StorageFile};
 
 /// Zeros go out in pieces, each synced, so that commits beside it never queue behind a whole segment.
-const PIECE_BYTES: u64 = 1 << 20;
+const PIECE_BYTES: u64 = 256 << 10;
 
 /// Makes the next segment ready, so that no append has to; see [`Preparer::step`].
 #[derive(Clone)]

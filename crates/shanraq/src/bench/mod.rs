@@ -153,7 +153,7 @@ impl Machine {
 /// Runs a workload and prints its report; false when there were errors.
 pub fn run(args: &BenchArgs) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .enable_all()
         .build()?;
     let report = runtime.block_on(workloads::run(args))?;

@@ -89,11 +89,11 @@ pub fn open(config: &Config) -> Result<Node> {
     Ok(node?)
 }
 
-/// The runtime for the edges; the ledger has threads of its own.
+/// The runtime for the edges; the ledger has threads of its own. Half as many workers as cores: the sequencer keeps one
+/// busy, and with a worker for each core the kernel wakes two threads where one has work to do.
 pub fn runtime() -> Result<tokio::runtime::Runtime> {
-    let threads = std::thread::available_parallelism()
-        .map_or(2, usize::from)
-        .clamp(2, 16);
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let threads = (cores / 2).clamp(1, 16);
     Ok(tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()

@@ -79,7 +79,7 @@ impl Profile {
             fault_every: pick(&[0, 0, 60, 150]) as u32,
             rates,
             flip_one_in: pick(&[0, 0, 2]) as u32,
-            fill_every: pick(&[0, 0, 60]) as u32,
+            fill_every: pick(&[0, 0, 30, 60]) as u32,
             generation_rows: pick(&[1, 16, 4_096]) as u32,
         };
         if random.random_range(0..4) == 0 {

@@ -14,7 +14,7 @@ use ledger::{
     ActorId, Amount, Command, CommandBody, Events, Height, Ledger, NoArchive, Outcome, Transfer, TransferId,
 };
 use ledger_model::Generator;
-use node::parts::{Reading, Recovered, apply_block, recover};
+use node::parts::{Reading, Recovered, apply_block, discard_damaged_index, recover};
 use node::{Clock, Layout, NodeError};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -93,7 +93,9 @@ pub struct World {
     /// Nothing more goes wrong: the next start must succeed.
     calm: bool,
     damage: Vec<Flip>,
-    /// No bit flips there any more. Its notes are not synced: a flip that was written over comes back with a power
+    /// A bit flipped in a file that is derived. For good: the file's removal may be undone by a power loss.
+    index_damaged: bool,
+    /// No bit flips in the watermark any more. Its notes are not synced: a flip that was written over comes back with a power
     /// loss, and two spoilt notes are one too many.
     watermark_flipped: bool,
     starts: u64,
@@ -134,6 +136,7 @@ impl World {
             planned: End::Process,
             calm: true,
             damage: Vec::new(),
+            index_damaged: false,
             // A write that failed halfway may have spoilt one of its notes already.
             watermark_flipped: profile.fault_every > 0 || profile.rates.write_ppm > 0,
             starts: 0,
@@ -318,6 +321,7 @@ impl World {
         self.note(format!("the node stops itself: {error}"));
         ensure!(self.trouble, "the node stops itself without cause: {error}");
         self.statistics.stops += 1;
+        discard_damaged_index(&*self.disk, &self.profile.node, &error);
         let end = if self.one_in(3) {
             End::Machine
         } else {
@@ -390,9 +394,9 @@ impl World {
 
     fn fill_or_free(&mut self) {
         self.limited = !self.limited;
-        let room = self
-            .limited
-            .then(|| self.used() + self.random.random_range(0..150_000));
+        let most = [3_000, 30_000, 150_000][self.random.random_range(0..3)];
+        let room = self.random.random_range(0..most);
+        let room = self.limited.then(|| self.used() + room);
         self.storage.set_capacity(room);
         self.note(format!("the disk holds at most {room:?} bytes"));
     }
@@ -442,7 +446,9 @@ impl World {
             Ok(recovered) => self.started(recovered),
             Err(error) => {
                 self.note(format!("the node does not start: {error}"));
-                let excused = self.trouble || self.limited || !self.damage.is_empty();
+                // History and snapshots are derived: damage to them is no reason not to start.
+                let damaged = self.damage.iter().any(|flip| flip.in_journal);
+                let excused = self.profile.has_rates() || self.limited || damaged;
                 ensure!(
                     excused && !self.calm,
                     "the node does not start, and nothing was wrong: {error}"
@@ -474,7 +480,7 @@ impl World {
             self.storage.set_rates(FaultRates::default());
             self.storage.set_capacity(None);
             self.limited = false;
-            self.trouble = false;
+            self.trouble = self.index_damaged;
             return;
         }
         self.storage.set_rates(self.profile.rates);
@@ -491,11 +497,12 @@ impl World {
                     // One of its two notes remains, so that nothing may come of it.
                     self.watermark_flipped = true;
                 } else {
+                    self.index_damaged |= !flip.in_journal;
                     self.damage.push(flip);
                 }
             }
         }
-        self.trouble |= !self.damage.is_empty();
+        self.trouble |= self.index_damaged;
         if self.profile.crash_every > 0 && self.one_in(4) {
             self.planned = if self.one_in(2) {
                 End::Machine
@@ -587,7 +594,7 @@ impl World {
         self.statistics.landed += truth.head().0 - before.0;
         recovered::check_acknowledged(truth, &self.clients.acknowledged)?;
         recovered::check_ledger(truth, &recovered.ledger)?;
-        recovered::check_index(truth, &recovered.reader, !damage.is_empty())
+        recovered::check_index(truth, &recovered.reader, self.index_damaged)
     }
 
     /// For the canaries of recovery.

@@ -6,23 +6,34 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-/// The binary as tests use it: the profile that `cargo test` has compiled most of already.
-pub fn debug() -> Result<PathBuf> {
-    of("shanraq", &[])
+/// What is built beside the binary that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// Nothing: quickest for who wants this one.
+    Nothing,
+    /// All that `cargo test --workspace` builds, so that it is built once: cargo chooses the features of a dependency by
+    /// what is built together, and builds it, and all that leans on it, again for another choice.
+    Workspace,
 }
 
-/// The binary as users run it; for figures.
+/// A binary as tests run it. The package has the same name.
+pub fn debug(name: &str, beside: Beside) -> Result<PathBuf> {
+    match beside {
+        Beside::Nothing => build(name, &["-p", name]),
+        Beside::Workspace => build(name, &["--workspace", "--all-targets"]),
+    }
+}
+
+/// The product's binary as users run it.
 pub fn release() -> Result<PathBuf> {
-    of("shanraq", &["--release"])
+    build("shanraq", &["-p", "shanraq", "--release"])
 }
 
-/// Builds a package and gives the path of its executable, which has the same name.
-pub fn of(package: &str, arguments: &[&str]) -> Result<PathBuf> {
+fn build(name: &str, arguments: &[&str]) -> Result<PathBuf> {
     let mut command = cargo(&[
         "build",
         "--locked",
-        "-p",
-        package,
+        "--quiet",
         "--message-format=json-render-diagnostics",
     ]);
     command.args(arguments).stderr(Stdio::inherit());
@@ -35,15 +46,16 @@ pub fn of(package: &str, arguments: &[&str]) -> Result<PathBuf> {
         output.status
     );
     let messages = String::from_utf8(output.stdout)?;
-    executable(&messages, package).with_context(|| format!("`{}` names no executable", shown(&command)))
+    executable(&messages, name).with_context(|| format!("`{}` makes no binary {name}", shown(&command)))
 }
 
-/// The executable that cargo's messages name.
+/// The binary of that name among cargo's messages; its unit tests are an executable of the same name.
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == name)
+        .filter(|message| message["target"]["name"] == name && message["target"]["kind"][0] == "bin")
+        .filter(|message| message["profile"]["test"] == false)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
@@ -52,15 +64,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_executable_is_found_among_the_messages() {
-        let messages = r#"{"reason":"compiler-artifact","target":{"name":"shanraq"},"executable":null}
-{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/x/other"}
-{"reason":"compiler-artifact","target":{"name":"shanraq"},"executable":"/x/debug/shanraq"}
+    fn the_binary_is_found_among_the_messages_and_its_tests_are_not_taken_for_it() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"checks","kind":["lib"]},"profile":{"test":false},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"checks","kind":["bin"]},"profile":{"test":true},"executable":"/x/deps/checks-1"}
+{"reason":"compiler-artifact","target":{"name":"other","kind":["bin"]},"profile":{"test":false},"executable":"/x/other"}
+{"reason":"compiler-artifact","target":{"name":"checks","kind":["bin"]},"profile":{"test":false},"executable":"/x/checks"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(
-            executable(messages, "shanraq"),
-            Some(PathBuf::from("/x/debug/shanraq"))
-        );
-        assert_eq!(executable("", "shanraq"), None);
+        assert_eq!(executable(messages, "checks"), Some(PathBuf::from("/x/checks")));
+        assert_eq!(executable("", "checks"), None);
     }
 }

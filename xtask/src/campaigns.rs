@@ -1,6 +1,6 @@
 //! The long-running hunts for faults, run from `crates/checks`. Owns: their command lines.
 
-use crate::binary;
+use crate::binary::{self, Beside};
 use crate::process::{run, target_folder};
 use anyhow::{Context, Result};
 use std::process::Command;
@@ -31,13 +31,13 @@ pub struct FuzzOptions {
 }
 
 /// Runs the crash test.
-pub fn crash(options: &CrashOptions) -> Result<()> {
+pub fn crash(options: &CrashOptions, beside: Beside) -> Result<()> {
     let binary = if options.release {
         binary::release()?
     } else {
-        binary::debug()?
+        binary::debug("shanraq", beside)?
     };
-    let mut command = Command::new(binary::of("checks", &[])?);
+    let mut command = Command::new(binary::debug("checks", beside)?);
     command
         .arg("crash")
         .arg("--binary")
@@ -54,10 +54,10 @@ pub fn crash(options: &CrashOptions) -> Result<()> {
 const FUZZ_BYTES_MAX: u64 = 8 << 30;
 
 /// Runs the fuzzers.
-pub fn fuzz(options: &FuzzOptions) -> Result<()> {
+pub fn fuzz(options: &FuzzOptions, beside: Beside) -> Result<()> {
     let folder = target_folder().join("fuzz");
     // Built outside the limit, which is for the readers and not for the compiler.
-    let checks = binary::of("checks", &[])?;
+    let checks = binary::debug("checks", beside)?;
     let mut command = Command::new("prlimit");
     command
         .arg(format!("--as={FUZZ_BYTES_MAX}"))

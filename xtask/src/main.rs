@@ -19,6 +19,7 @@ mod requirements;
 mod schemathesis;
 mod steps;
 
+use binary::Beside;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -48,9 +49,9 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Test(options) => steps::run(&options),
         Task::Bench(options) => bench::run(&options),
-        Task::Crash(options) => campaigns::crash(&options),
-        Task::Fuzz(options) => campaigns::fuzz(&options),
-        Task::Schemathesis(options) => schemathesis::run(&options),
+        Task::Crash(options) => campaigns::crash(&options, Beside::Nothing),
+        Task::Fuzz(options) => campaigns::fuzz(&options, Beside::Nothing),
+        Task::Schemathesis(options) => schemathesis::run(&options, Beside::Nothing),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

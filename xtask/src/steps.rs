@@ -1,12 +1,16 @@
 //! What CI runs, step by step. Owns: the list of steps and their order.
 
+use crate::binary::{self, Beside};
 use crate::campaigns::{self, CrashOptions, FuzzOptions};
 use crate::process::{capture, cargo, run as run_command};
-use crate::{binary, documents, edges, schemathesis};
+use crate::{documents, edges, schemathesis};
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+/// Clippy over everything that cargo test builds.
+const LINT: &[&str] = &["clippy", "--workspace", "--all-targets", "--locked", "--quiet"];
 
 /// Which steps to run.
 #[derive(clap::Args)]
@@ -64,39 +68,39 @@ fn carry_out(step: Step) -> Result<()> {
         Step::Format => run_command(&mut cargo(&["fmt", "--all", "--check"])),
         Step::Edges => edges::check(),
         Step::Documents => documents::check(),
-        Step::Lint => run_command(&mut cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--quiet",
-            "--",
-            "-D",
-            "warnings",
-        ])),
+        Step::Lint => run_command(cargo(LINT).args(["--", "-D", "warnings"])),
         Step::Test => run_command(&mut cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])),
         Step::Up => up_twice(),
         Step::Simulate => simulate(),
-        Step::Fuzz => campaigns::fuzz(&FuzzOptions {
-            seconds: 20,
-            seed: Some(1),
-        }),
-        Step::Schemathesis => schemathesis::run(&schemathesis::Options {
-            examples: 50,
-            seed: 1,
-            path: None,
-        }),
-        Step::Crash => campaigns::crash(&CrashOptions {
-            kills: 20,
-            seed: None,
-            release: false,
-        }),
+        Step::Fuzz => campaigns::fuzz(
+            &FuzzOptions {
+                seconds: 20,
+                seed: Some(1),
+            },
+            Beside::Workspace,
+        ),
+        Step::Schemathesis => {
+            let options = schemathesis::Options {
+                examples: 50,
+                seed: 1,
+                path: None,
+            };
+            schemathesis::run(&options, Beside::Workspace)
+        }
+        Step::Crash => {
+            let options = CrashOptions {
+                kills: 20,
+                seed: None,
+                release: false,
+            };
+            campaigns::crash(&options, Beside::Workspace)
+        }
     }
 }
 
 /// The first run settles the bundled payments; the second finds them settled and must verify just as well.
 fn up_twice() -> Result<()> {
-    let binary = binary::debug()?;
+    let binary = binary::debug("shanraq", Beside::Workspace)?;
     let folder = tempfile::tempdir()?;
     for _ in 0..2 {
         run_command(
@@ -109,16 +113,8 @@ fn up_twice() -> Result<()> {
 }
 
 fn simulate() -> Result<()> {
-    let said = capture(&mut cargo(&[
-        "run",
-        "--quiet",
-        "--locked",
-        "-p",
-        "simulator",
-        "--",
-        "--seeds",
-        "100",
-    ]))?;
+    let binary = binary::debug("simulator", Beside::Workspace)?;
+    let said = capture(Command::new(binary).args(["--seeds", "100"]))?;
     print!("{said}");
     ensure!(
         said.contains("all promises held"),

@@ -2,9 +2,9 @@
 
 use crate::binary::{self, Beside};
 use crate::campaigns::{self, CrashOptions, FuzzOptions};
-use crate::process::{capture, cargo, run as run_command};
+use crate::process::{cargo, run as run_command};
 use crate::{documents, edges, schemathesis};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -71,7 +71,10 @@ fn carry_out(step: Step) -> Result<()> {
         Step::Lint => run_command(cargo(LINT).args(["--", "-D", "warnings"])),
         Step::Test => run_command(&mut cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])),
         Step::Up => up_twice(),
-        Step::Simulate => simulate(),
+        Step::Simulate => {
+            let simulator = binary::debug("simulator", Beside::Workspace)?;
+            run_command(Command::new(simulator).args(["--seeds", "100"]))
+        }
         Step::Fuzz => campaigns::fuzz(
             &FuzzOptions {
                 seconds: 20,
@@ -109,17 +112,6 @@ fn up_twice() -> Result<()> {
                 .arg(folder.path().join("data")),
         )?;
     }
-    Ok(())
-}
-
-fn simulate() -> Result<()> {
-    let binary = binary::debug("simulator", Beside::Workspace)?;
-    let said = capture(Command::new(binary).args(["--seeds", "100"]))?;
-    print!("{said}");
-    ensure!(
-        said.contains("all promises held"),
-        "the simulator ended without saying that all promises held"
-    );
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod metadata;
 mod metrics;
 mod node;
 mod options;
+mod priority;
 mod reads;
 mod recovery;
 mod sequencer;
@@ -24,6 +25,7 @@ pub use error::NodeError;
 pub use handle::*;
 pub use node::{Feed, Node};
 pub use options::NodeOptions;
+pub use priority::Priority;
 pub use recovery::Layout;
 pub use verify::{VerifyReport, VerifyStage, verify};
 

@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::error::stop_process;
 use crate::inbox::{Arrivals, Committed, Inbox};
 use crate::metrics::Metrics;
+use crate::priority::Priority;
 use crate::reads::Read;
 use crate::recovery::Recovered;
 use crate::sequencer::{Batch, Sequencer};
@@ -206,6 +207,7 @@ pub fn run_sequencer(
     committer: &Committer,
     batches: &Sender<Batch>,
 ) -> Result<(), NodeError> {
+    Priority::Critical.apply();
     let mut sequencer = SequencerLoop::new(sequencer, archive, clock)?;
     loop {
         let patience = sequencer.patience(shared, clock);
@@ -288,6 +290,7 @@ impl Committer {
 
     /// Commits blocks, one after the other, until the sequencer stops.
     pub fn run(&self, batches: &Receiver<Batch>, shared: &Shared) -> Result<(), NodeError> {
+        Priority::Critical.apply();
         for mut batch in batches {
             let started = Instant::now();
             let head = append(&mut **self.lock(), self.term, &mut batch.draft, shared)?;
@@ -455,7 +458,7 @@ pub fn run_indexer(
     chores: &Sender<Chore>,
     shared: &Shared,
 ) -> Result<Writer, NodeError> {
-    lower_priority(Priority::Indexing);
+    Priority::Indexing.apply();
     let mut indexer = IndexerLoop::new(writer);
     let mut retry_at: Option<Instant> = None;
     loop {
@@ -518,7 +521,7 @@ pub struct Background {
 impl Background {
     /// Runs until no more chores can come.
     pub fn run(&self, chores: &Receiver<Chore>, indexer: &Sender<ToIndexer>) -> Result<(), NodeError> {
-        lower_priority(Priority::Background);
+        Priority::Background.apply();
         for chore in chores {
             // The indexer may have stopped already; its work is then done again after the next start.
             if let Some(done) = self.chore(chore)? {
@@ -576,6 +579,7 @@ pub struct DiskWatch {
 impl DiskWatch {
     /// Looks after segments until `stop` is closed.
     pub fn run(&self, shared: &Shared, stop: &Receiver<()>) -> Result<(), NodeError> {
+        Priority::Indexing.apply();
         loop {
             self.step(shared)?;
             if stop
@@ -606,22 +610,6 @@ impl DiskWatch {
             Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => Ok(false),
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-/// How far a thread stands back (its nice value) for those on the way of a request.
-#[derive(Clone, Copy, Debug)]
-enum Priority {
-    /// Queries wait for it, answers to writes do not.
-    Indexing = 5,
-    /// Nothing waits for it.
-    Background = 19,
-}
-
-fn lower_priority(priority: Priority) {
-    let thread = rustix::thread::gettid();
-    if let Err(error) = rustix::process::setpriority_process(Some(thread), priority as i32) {
-        tracing::warn!(%error, ?priority, "a thread keeps its normal priority");
     }
 }
 

@@ -48,6 +48,8 @@ pub struct NodeConfig {
     pub snapshot_rows: u64,
     /// Rows that the history index may be behind before writes wait for it. Default: 262,144.
     pub index_lag_rows_max: u64,
+    /// Rows that the history index collects in memory before it writes them out. Default: 131,072.
+    pub index_flush_rows: u32,
     /// Writes are refused while less room than this is left, in bytes. Default: 256 MiB.
     pub disk_reserve_bytes: u64,
 }
@@ -83,6 +85,7 @@ impl Default for NodeConfig {
             queue_events_max: options.queue_events_max,
             snapshot_rows: options.snapshot_rows,
             index_lag_rows_max: options.index_lag_rows_max,
+            index_flush_rows: options.index_flush_rows,
             disk_reserve_bytes: options.disk_reserve_bytes,
         }
     }
@@ -125,6 +128,7 @@ impl Config {
             ("node.queue_events_max", self.node.queue_events_max as u64),
             ("node.snapshot_rows", self.node.snapshot_rows),
             ("node.index_lag_rows_max", self.node.index_lag_rows_max),
+            ("node.index_flush_rows", u64::from(self.node.index_flush_rows)),
         ];
         for (name, value) in positive {
             if value == 0 {
@@ -149,6 +153,7 @@ impl Config {
             queue_events_max: node.queue_events_max,
             snapshot_rows: node.snapshot_rows,
             index_lag_rows_max: node.index_lag_rows_max,
+            index_flush_rows: node.index_flush_rows,
             disk_reserve_bytes: node.disk_reserve_bytes,
             ..NodeOptions::new(&node.directory)
         }

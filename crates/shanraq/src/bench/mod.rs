@@ -154,6 +154,7 @@ impl Machine {
 pub fn run(args: &BenchArgs) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
+        .on_thread_start(|| node::Priority::Critical.apply())
         .enable_all()
         .build()?;
     let report = runtime.block_on(workloads::run(args))?;

@@ -297,6 +297,7 @@ impl Sender {
 
 /// Sends every request when it is due, streams in turn.
 fn pace(mut senders: Vec<Sender>, load: Open) -> Result<()> {
+    node::Priority::Critical.apply();
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1_000));
     let interval = Duration::from_secs_f64(load.batch as f64 / load.rate as f64);
     let requests = (load.duration.as_secs_f64() / interval.as_secs_f64()) as u64;

@@ -96,6 +96,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime> {
     let threads = (cores / 2).clamp(1, 16);
     Ok(tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
+        .on_thread_start(|| node::Priority::Critical.apply())
         .enable_all()
         .build()?)
 }

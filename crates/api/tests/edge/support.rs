@@ -34,6 +34,8 @@ impl Server {
         let directory = tempfile::tempdir().unwrap();
         let mut options = NodeOptions::new(directory.path());
         options.disk_reserve_bytes = 1 << 20;
+        // Every node writes its first segments out in full: small ones keep many tests from waiting for one disk.
+        options.segment_bytes = 1 << 20;
         change(&mut options);
         let node = Node::open(&options, |_, _| {}).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

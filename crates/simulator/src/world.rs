@@ -322,6 +322,13 @@ impl World {
         ensure!(self.trouble, "the node stops itself without cause: {error}");
         self.statistics.stops += 1;
         discard_damaged_index(&*self.disk, &self.profile.node, &error);
+        if error.is_damaged_index() && !self.profile.has_rates() && self.profile.fault_every == 0 {
+            let manifest = self.layout.history.join("MANIFEST");
+            ensure!(
+                !self.storage.exists(&manifest).unwrap_or(false),
+                "the next start will find the damaged index again: {error}"
+            );
+        }
         let end = if self.one_in(3) {
             End::Machine
         } else {

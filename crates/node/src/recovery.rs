@@ -165,7 +165,7 @@ fn recover_once(
             if block.height > writer.published().height {
                 writer.commit(block.height, block.hash.0)?;
             }
-            run_jobs(&mut writer)?;
+            run_jobs_while_there_is_room(&mut writer)?;
             progress(block.height, head.height);
             Ok(())
         },
@@ -290,6 +290,21 @@ fn difference(entry: &Entry, outcome: &Outcome) -> Option<String> {
 pub fn run_jobs(writer: &mut Writer) -> Result<(), HistoryError> {
     while let Some(job) = writer.next_job() {
         writer.install(job.run()?)?;
+    }
+    Ok(())
+}
+
+/// The same, leaving in memory what a full disk does not take: reads must go on after a start, too.
+fn run_jobs_while_there_is_room(writer: &mut Writer) -> Result<(), HistoryError> {
+    while let Some(job) = writer.next_job() {
+        let ticket = job.ticket();
+        match job.run().and_then(|done| writer.install(done)) {
+            Err(HistoryError::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
+                writer.job_failed(ticket);
+                return Ok(());
+            }
+            done => done?,
+        }
     }
     Ok(())
 }

@@ -453,9 +453,9 @@ impl World {
             Ok(recovered) => self.started(recovered),
             Err(error) => {
                 self.note(format!("the node does not start: {error}"));
-                // History and snapshots are derived: damage to them is no reason not to start.
+                // A full disk is no reason not to start, nor is damage to what is derived.
                 let damaged = self.damage.iter().any(|flip| flip.in_journal);
-                let excused = self.profile.has_rates() || self.limited || damaged;
+                let excused = self.profile.has_rates() || damaged;
                 ensure!(
                     excused && !self.calm,
                     "the node does not start, and nothing was wrong: {error}"

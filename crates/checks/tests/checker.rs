@@ -70,6 +70,7 @@ fn row(kind: RowKind, transfer: Transfer, debit: Balances, credit: Balances) -> 
         transfer,
         debit,
         credit,
+        metadata: None,
     }
 }
 
@@ -244,6 +245,19 @@ fn every_changed_field_is_seen_and_named() {
             "{field}: {found:?}"
         );
     }
+}
+
+#[test]
+fn metadata_that_is_lost_or_made_up_is_seen() {
+    let made_up = found(|_, observed| observed.rows[3].metadata = Some("{}".into()));
+    assert_eq!(made_up, [Violation::Changed(id(13), "metadata")]);
+    let lost = found(|calls, observed| {
+        for call in calls.iter_mut().filter(|call| call.transfer.id == id(13)) {
+            call.transfer.user_data_32 = 7;
+        }
+        observed.rows[3].transfer.user_data_32 = 7;
+    });
+    assert_eq!(lost, [Violation::Changed(id(13), "metadata")]);
 }
 
 #[test]

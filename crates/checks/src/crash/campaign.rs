@@ -113,12 +113,15 @@ impl Campaign {
         })
     }
 
-    /// Each has a connection of its own.
+    /// Two share a connection, and with it requests.
     async fn start_clients(&self, seed: u64) -> Result<JoinSet<Result<()>>> {
         let mut clients = JoinSet::new();
-        for number in 0..CLIENTS {
-            let (shared, client) = (Arc::clone(&self.shared), connect(&self.node).await?);
-            clients.spawn(async move { run_client(&shared, &client, Load::new(seed, number)).await });
+        for pair in 0..CLIENTS / 2 {
+            let client = connect(&self.node).await?;
+            for number in [2 * pair, 2 * pair + 1] {
+                let (shared, client) = (Arc::clone(&self.shared), client.clone());
+                clients.spawn(async move { run_client(&shared, &client, Load::new(seed, number)).await });
+            }
         }
         Ok(clients)
     }
@@ -279,6 +282,7 @@ async fn observe(client: &Client) -> Result<Observed> {
             transfer: record.transfer,
             debit: record.debit_balances,
             credit: record.credit_balances,
+            metadata: record.metadata_json,
         }));
         let Some(next) = page.next_page else { break };
         query.page = Some(next);

@@ -4,7 +4,7 @@
 //! client was told; nothing is there that nobody asked for; the order agrees with real time; balances equal the sum of the rows.
 
 use super::books::{After, Books};
-use super::record::{Call, Heard, burns_id};
+use super::record::{Call, Heard, burns_id, metadata_of};
 use ledger::{
     Account, AccountId, Amount, Balances, CreateTransferResult, RowKind, TimestampNs, Transfer,
     TransferFlags, TransferId, TransferReply,
@@ -21,7 +21,7 @@ pub struct Observed {
 }
 
 /// A row of history as the node shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedRow {
     /// A transfer or an expiry.
     pub kind: RowKind,
@@ -31,6 +31,8 @@ pub struct ObservedRow {
     pub debit: Balances,
     /// The credited account's totals after it.
     pub credit: Balances,
+    /// JSON text, if it has some.
+    pub metadata: Option<String>,
 }
 
 /// A broken promise.
@@ -138,60 +140,35 @@ fn replay(
     let mut books = Books::new(&observed.accounts);
     let mut stored: HashMap<TransferId, Stored> = HashMap::new();
     let mut last = TimestampNs(0);
-    for ObservedRow {
-        kind,
-        transfer: row,
-        debit,
-        credit,
-    } in &observed.rows
-    {
-        if row.timestamp <= last {
-            violations.push(Violation::OrderBroken(row.timestamp));
+    for row in &observed.rows {
+        let (kind, transfer) = (row.kind, &row.transfer);
+        if transfer.timestamp <= last {
+            violations.push(Violation::OrderBroken(transfer.timestamp));
         }
-        last = row.timestamp;
-        if *kind == RowKind::Applied {
-            match by_id.get(&row.id) {
-                None => violations.push(Violation::Invented(row.id)),
-                Some(calls) => {
-                    let pending = books.open(row.pending_id);
-                    let difference = calls
-                        .iter()
-                        .map(|call| difference(&call.transfer, row, pending))
-                        .min()
-                        .flatten();
-                    violations.extend(difference.map(|field| Violation::Changed(row.id, field)));
-                }
-            }
+        last = transfer.timestamp;
+        let applied = kind == RowKind::Applied;
+        if applied {
+            violations.extend(check_cause(row, by_id, &books));
         }
-        let after = match books.enter(*kind, row) {
-            Ok(after) => {
-                if after
-                    != (After {
-                        debit: *debit,
-                        credit: *credit,
-                    })
-                {
-                    violations.push(Violation::RowBalancesDiffer(row.timestamp));
-                }
-                Some(after)
-            }
-            Err(why) => {
-                violations.push(Violation::RowImpossible(row.id, why));
-                None
-            }
+        let after = books.enter(kind, transfer);
+        if after.as_ref().is_ok_and(|after| {
+            *after
+                != (After {
+                    debit: row.debit,
+                    credit: row.credit,
+                })
+        }) {
+            violations.push(Violation::RowBalancesDiffer(transfer.timestamp));
+        }
+        if let Err(why) = &after {
+            violations.push(Violation::RowImpossible(transfer.id, why.clone()));
+        }
+        let entry = Stored {
+            transfer: *transfer,
+            after: after.ok(),
         };
-        if *kind == RowKind::Applied
-            && stored
-                .insert(
-                    row.id,
-                    Stored {
-                        transfer: *row,
-                        after,
-                    },
-                )
-                .is_some()
-        {
-            violations.push(Violation::Doubled(row.id));
+        if applied && stored.insert(transfer.id, entry).is_some() {
+            violations.push(Violation::Doubled(transfer.id));
         }
     }
     let differ = observed
@@ -200,6 +177,25 @@ fn replay(
         .filter(|a| books.balances(a.id) != Some(a.balances));
     violations.extend(differ.map(|account| Violation::BalanceDiffers(account.id)));
     stored
+}
+
+/// Whether somebody asked for a row, just so.
+fn check_cause(
+    row: &ObservedRow,
+    by_id: &HashMap<TransferId, Vec<&Call>>,
+    books: &Books,
+) -> Option<Violation> {
+    let id = row.transfer.id;
+    let Some(calls) = by_id.get(&id) else {
+        return Some(Violation::Invented(id));
+    };
+    let pending = books.open(row.transfer.pending_id);
+    let differs = |call: &&Call| {
+        let metadata = || (row.metadata != metadata_of(&call.transfer)).then_some("metadata");
+        difference(&call.transfer, &row.transfer, pending).or_else(metadata)
+    };
+    let field = calls.iter().map(differs).min().flatten()?;
+    Some(Violation::Changed(id, field))
 }
 
 /// The first field in which a stored transfer is not what was asked for; `pending` is the one that it resolves.

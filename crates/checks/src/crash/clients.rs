@@ -1,9 +1,10 @@
 //! The clients of the crash test. Owns: what they share, and the record of what each did and heard.
 
 use super::load::{Load, Request};
-use super::record::{Call, Heard, Moment};
+use super::record::{Call, Heard, Moment, metadata_of};
 use anyhow::{Result, bail};
 use client::{Client, Error};
+use ledger::TransferReply;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -88,7 +89,7 @@ pub async fn run_client(shared: &Shared, client: &Client, mut load: Load) -> Res
 pub async fn attempt(shared: &Shared, client: &Client, request: &Request) -> Result<Vec<Heard>> {
     let life = shared.life.load(Ordering::SeqCst);
     let begun = shared.now();
-    let answer = client.submit_transfers(request.transfers.clone()).await;
+    let answer = send(client, request).await;
     let ended = shared.now();
     let undisturbed = life.is_multiple_of(2) && shared.life.load(Ordering::SeqCst) == life;
     let count = request.transfers.len();
@@ -118,4 +119,22 @@ pub async fn attempt(shared: &Shared, client: &Client, request: &Request) -> Res
     shared.calls.lock().expect("no holder panics").extend(calls);
     shared.answered.fetch_add(answered as u64, Ordering::SeqCst);
     Ok(heard)
+}
+
+/// One transfer alone goes the way on which concurrent calls share a request.
+async fn send(client: &Client, request: &Request) -> Result<Vec<TransferReply>, Error> {
+    let metadata: Vec<(usize, String)> = request
+        .transfers
+        .iter()
+        .enumerate()
+        .filter_map(|(index, transfer)| Some((index, metadata_of(transfer)?)))
+        .collect();
+    match request.transfers.as_slice() {
+        [transfer] if metadata.is_empty() => Ok(vec![client.transfer(*transfer).await?]),
+        transfers => {
+            client
+                .submit_transfers_with_metadata(transfers.to_vec(), metadata)
+                .await
+        }
+    }
 }

@@ -35,7 +35,7 @@ enum Step {
     Test,
     /// The quick start, twice on the same folder.
     Up,
-    /// The simulator over a hundred seeds, and those that once failed.
+    /// The simulator over a thousand seeds, and those that once failed.
     Simulate,
     /// A short run of the fuzzers.
     Fuzz,
@@ -73,7 +73,7 @@ fn carry_out(step: Step) -> Result<()> {
         Step::Up => up_twice(),
         Step::Simulate => {
             let simulator = binary::debug("simulator", Beside::Workspace)?;
-            run_command(Command::new(simulator).args(["--seeds", "100"]))
+            run_command(Command::new(simulator).args(["--seeds", "1000"]))
         }
         Step::Fuzz => campaigns::fuzz(
             &FuzzOptions {

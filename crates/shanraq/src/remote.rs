@@ -1,8 +1,10 @@
 //! The command line's way to a running node, over gRPC. Owns: connecting, waiting and printing.
 
 use anyhow::{Context, Result, bail};
+use api::convert;
 use api::wire::v1 as proto;
 use clap::Args;
+use ledger::{Balances, TimestampNs};
 use proto::ledger_client::LedgerClient;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -88,65 +90,63 @@ fn told(status: &Status) -> String {
     }
 }
 
-/// A 128-bit number on the wire.
-pub fn uint128(value: u128) -> proto::Uint128 {
-    proto::Uint128 {
-        high: (value >> 64) as u64,
-        low: value as u64,
-    }
-}
-
-/// Of two halves.
-pub fn join(high: u64, low: u64) -> u128 {
-    u128::from(high) << 64 | u128::from(low)
-}
-
 /// An account for people and scripts.
-pub fn account_json(account: &proto::Account) -> Value {
-    let balances = account.balances.unwrap_or_default();
+pub fn account_json(wire: &proto::Account) -> Result<Value> {
+    let account = convert::account_from_wire(wire)?;
     let mut value = json!({
-        "id": join(account.id_high, account.id).to_string(),
-        "ledger": account.ledger,
-        "code": account.code,
-        "flags": names(ledger::AccountFlags::from_bits_retain(account.flags as u16).iter_names()),
-        "user_data_128": join(account.user_data_128_high, account.user_data_128).to_string(),
+        "id": account.id.to_string(),
+        "ledger": account.ledger.0,
+        "code": account.code.0,
+        "flags": names(account.flags.iter_names()),
+        "user_data_128": account.user_data_128.to_string(),
         "user_data_64": account.user_data_64.to_string(),
         "user_data_32": account.user_data_32,
         "timestamp": account.timestamp.to_string(),
     });
-    merge(&mut value, balances_json(&balances));
-    value
+    merge(&mut value, balances_json(&account.balances));
+    Ok(value)
 }
 
 /// Totals for people and scripts.
-pub fn balances_json(balances: &proto::Balances) -> Value {
+pub fn balances_json(balances: &Balances) -> Value {
     json!({
-        "debits_pending": join(balances.debits_pending_high, balances.debits_pending).to_string(),
-        "debits_posted": join(balances.debits_posted_high, balances.debits_posted).to_string(),
-        "credits_pending": join(balances.credits_pending_high, balances.credits_pending).to_string(),
-        "credits_posted": join(balances.credits_posted_high, balances.credits_posted).to_string(),
+        "debits_pending": balances.debits_pending.to_string(),
+        "debits_posted": balances.debits_posted.to_string(),
+        "credits_pending": balances.credits_pending.to_string(),
+        "credits_posted": balances.credits_posted.to_string(),
     })
 }
 
 /// A transfer for people and scripts.
-pub fn transfer_json(stored: &proto::StoredTransfer) -> Value {
-    let transfer = stored.transfer.clone().unwrap_or_default();
-    json!({
-        "id": join(transfer.id_high, transfer.id).to_string(),
-        "debit_account_id": join(transfer.debit_account_id_high, transfer.debit_account_id).to_string(),
-        "credit_account_id": join(transfer.credit_account_id_high, transfer.credit_account_id).to_string(),
-        "amount": join(transfer.amount_high, transfer.amount).to_string(),
-        "pending_id": join(transfer.pending_id_high, transfer.pending_id).to_string(),
-        "user_data_128": join(transfer.user_data_128_high, transfer.user_data_128).to_string(),
+pub fn transfer_json(stored: &proto::StoredTransfer) -> Result<Value> {
+    let wire = stored
+        .transfer
+        .as_ref()
+        .context("the node answered without a transfer")?;
+    let transfer = convert::transfer_from_wire(wire)?;
+    Ok(json!({
+        "id": transfer.id.to_string(),
+        "debit_account_id": transfer.debit_account_id.to_string(),
+        "credit_account_id": transfer.credit_account_id.to_string(),
+        "amount": transfer.amount.to_string(),
+        "pending_id": transfer.pending_id.to_string(),
+        "user_data_128": transfer.user_data_128.to_string(),
         "user_data_64": transfer.user_data_64.to_string(),
         "user_data_32": transfer.user_data_32,
         "timeout": transfer.timeout,
-        "ledger": transfer.ledger,
-        "code": transfer.code,
-        "flags": names(ledger::TransferFlags::from_bits_retain(transfer.flags as u16).iter_names()),
+        "ledger": transfer.ledger.0,
+        "code": transfer.code.0,
+        "flags": names(transfer.flags.iter_names()),
         "timestamp": transfer.timestamp.to_string(),
         "expired": stored.expired,
-    })
+    }))
+}
+
+/// Prints what became of the one event of a request; whether it is there now.
+pub fn print_result(result: &str, timestamp: TimestampNs, json: bool) -> Result<bool> {
+    let value = json!({ "result": result, "timestamp": timestamp.to_string() });
+    print(&[value], json)?;
+    Ok(["created", "exists"].contains(&result))
 }
 
 /// Prints values: as JSON, or one `name value` a line with a blank line between values.
@@ -178,24 +178,4 @@ pub fn merge(value: &mut Value, more: Value) {
 
 fn names<F>(flags: impl Iterator<Item = (&'static str, F)>) -> Vec<String> {
     flags.map(|(name, _)| name.to_ascii_lowercase()).collect()
-}
-
-/// The name of an account's result on the wire.
-pub fn account_result_name(code: i32) -> Result<&'static str> {
-    let result = u16::try_from(code)
-        .ok()
-        .and_then(ledger::CreateAccountResult::from_code);
-    Ok(result
-        .with_context(|| format!("the node answered with an unknown result: {code}"))?
-        .name())
-}
-
-/// The name of a transfer's result on the wire.
-pub fn transfer_result_name(code: i32) -> Result<&'static str> {
-    let result = u16::try_from(code)
-        .ok()
-        .and_then(ledger::CreateTransferResult::from_code);
-    Ok(result
-        .with_context(|| format!("the node answered with an unknown result: {code}"))?
-        .name())
 }

@@ -1,9 +1,11 @@
 //! `shanraq account`: accounts of a running node.
 
-use crate::remote::{self, Remote, RemoteArgs, uint128};
+use crate::remote::{self, Remote, RemoteArgs};
 use anyhow::{Context, Result, bail};
+use api::convert;
 use api::wire::v1 as proto;
 use clap::{Args, Subcommand};
+use ledger::{Account, AccountFlags, AccountId, Code, LedgerId};
 use serde_json::json;
 
 /// Create accounts, show them, their transfers and balances.
@@ -66,42 +68,41 @@ pub fn run(args: &AccountArgs) -> Result<bool> {
             code,
             flags,
         } => {
-            let account = proto::Account {
-                id: *id as u64,
-                id_high: (*id >> 64) as u64,
-                ledger: *ledger,
-                code: u32::from(*code),
-                flags: u32::from(account_flags(flags)?),
-                ..proto::Account::default()
+            let account = Account {
+                id: AccountId(*id),
+                ledger: LedgerId(*ledger),
+                code: Code(*code),
+                flags: account_flags(flags)?,
+                ..Account::default()
             };
             let request = proto::CreateAccountsRequest {
-                accounts: vec![account],
+                accounts: vec![convert::account_to_wire(&account)],
             };
             let reply = remote.call(request, async |client, request| {
                 client.create_accounts(request).await
             })?;
             let result = reply.results.first().context("the node gave no result")?;
-            let result_name = remote::account_result_name(result.result)?;
-            let value = json!({ "result": result_name, "timestamp": result.timestamp.to_string() });
-            remote::print(&[value], args.remote.json)?;
-            Ok(["created", "exists"].contains(&result_name))
+            let reply = convert::account_result_from_wire(result)?;
+            remote::print_result(reply.result.name(), reply.timestamp, args.remote.json)
         }
         Action::Get { ids } => {
             let request = proto::LookupRequest {
-                ids: ids.iter().map(|id| uint128(*id)).collect(),
+                ids: ids.iter().map(|id| (*id).into()).collect(),
             };
             let page = remote.call(request, async |client, request| {
                 client.lookup_accounts(request).await
             })?;
-            remote::print(
-                &page.accounts.iter().map(remote::account_json).collect::<Vec<_>>(),
-                args.remote.json,
-            )?;
+            let accounts: Vec<_> = page
+                .accounts
+                .iter()
+                .map(remote::account_json)
+                .collect::<Result<_>>()?;
+            remote::print(&accounts, args.remote.json)?;
             Ok(page.accounts.len() == ids.len())
         }
         Action::Transfers { id, limit } => {
             let of = proto::AccountSides {
-                account_id: Some(uint128(*id)),
+                account_id: Some((*id).into()),
                 debits: true,
                 credits: true,
             };
@@ -113,30 +114,26 @@ pub fn run(args: &AccountArgs) -> Result<bool> {
             let page = remote.call(request, async |client, request| {
                 client.query_transfers(request).await
             })?;
-            remote::print(
-                &page
-                    .transfers
-                    .iter()
-                    .map(remote::transfer_json)
-                    .collect::<Vec<_>>(),
-                args.remote.json,
-            )?;
+            let transfers: Vec<_> = page
+                .transfers
+                .iter()
+                .map(remote::transfer_json)
+                .collect::<Result<_>>()?;
+            remote::print(&transfers, args.remote.json)?;
             Ok(true)
         }
         Action::Balance { id, at } => {
             let at = at.as_deref().map_or(Ok(0), moment)?;
             let request = proto::AccountBalanceRequest {
-                account_id: Some(uint128(*id)),
+                account_id: Some((*id).into()),
                 at,
             };
             let reply = remote.call(request, async |client, request| {
                 client.account_balance(request).await
             })?;
             let mut value = json!({ "timestamp": reply.timestamp.to_string() });
-            remote::merge(
-                &mut value,
-                remote::balances_json(&reply.balances.unwrap_or_default()),
-            );
+            let balances = convert::balances_from_wire(reply.balances.as_ref());
+            remote::merge(&mut value, remote::balances_json(&balances));
             remote::print(&[value], args.remote.json)?;
             Ok(true)
         }
@@ -154,13 +151,13 @@ pub fn moment(text: &str) -> Result<u64> {
     u64::try_from(timestamp.as_nanosecond()).with_context(|| format!("{text:?} is before 1970 or too late"))
 }
 
-fn account_flags(names: &[String]) -> Result<u16> {
-    let mut flags = ledger::AccountFlags::empty();
+fn account_flags(names: &[String]) -> Result<AccountFlags> {
+    let mut flags = AccountFlags::empty();
     for name in names {
-        match ledger::AccountFlags::from_name(&name.to_ascii_uppercase()) {
+        match AccountFlags::from_name(&name.to_ascii_uppercase()) {
             Some(flag) => flags |= flag,
             None => bail!("--flag: {name:?} is no flag of an account"),
         }
     }
-    Ok(flags.bits())
+    Ok(flags)
 }

@@ -1,10 +1,11 @@
 //! `shanraq transfer`: transfers of a running node.
 
-use crate::remote::{self, Remote, RemoteArgs, uint128};
+use crate::remote::{self, Remote, RemoteArgs};
 use anyhow::{Context, Result, bail};
+use api::convert;
 use api::wire::v1 as proto;
 use clap::{Args, Subcommand};
-use serde_json::json;
+use ledger::{AccountId, Amount, Code, LedgerId, Transfer, TransferFlags, TransferId};
 
 /// Create transfers and show them.
 #[derive(Debug, Args)]
@@ -64,63 +65,53 @@ pub fn run(args: &TransferArgs) -> Result<bool> {
     match &args.action {
         Action::Create(create) => {
             let request = proto::CreateTransfersRequest {
-                transfers: vec![create.transfer()?],
+                transfers: vec![convert::transfer_to_wire(&create.transfer()?)],
             };
             let reply = remote.call(request, async |client, request| {
                 client.create_transfers(request).await
             })?;
             let result = reply.results.first().context("the node gave no result")?;
-            let result_name = remote::transfer_result_name(result.result)?;
-            let value = json!({ "result": result_name, "timestamp": result.timestamp.to_string() });
-            remote::print(&[value], args.remote.json)?;
-            Ok(["created", "exists"].contains(&result_name))
+            let reply = convert::result_from_wire(result)?;
+            remote::print_result(reply.result.name(), reply.timestamp, args.remote.json)
         }
         Action::Get { ids } => {
             let request = proto::LookupRequest {
-                ids: ids.iter().map(|id| uint128(*id)).collect(),
+                ids: ids.iter().map(|id| (*id).into()).collect(),
             };
             let page = remote.call(request, async |client, request| {
                 client.lookup_transfers(request).await
             })?;
-            remote::print(
-                &page
-                    .transfers
-                    .iter()
-                    .map(remote::transfer_json)
-                    .collect::<Vec<_>>(),
-                args.remote.json,
-            )?;
+            let transfers: Vec<_> = page
+                .transfers
+                .iter()
+                .map(remote::transfer_json)
+                .collect::<Result<_>>()?;
+            remote::print(&transfers, args.remote.json)?;
             Ok(page.transfers.len() == ids.len())
         }
     }
 }
 
 impl Create {
-    fn transfer(&self) -> Result<proto::Transfer> {
-        let mut flags = ledger::TransferFlags::empty();
+    fn transfer(&self) -> Result<Transfer> {
+        let mut flags = TransferFlags::empty();
         for name in &self.flags {
-            match ledger::TransferFlags::from_name(&name.to_ascii_uppercase()) {
+            match TransferFlags::from_name(&name.to_ascii_uppercase()) {
                 Some(flag) => flags |= flag,
                 None => bail!("--flag: {name:?} is no flag of a transfer"),
             }
         }
-        let high = |number: u128| (number >> 64) as u64;
-        Ok(proto::Transfer {
-            id: self.id as u64,
-            id_high: high(self.id),
-            debit_account_id: self.debit as u64,
-            debit_account_id_high: high(self.debit),
-            credit_account_id: self.credit as u64,
-            credit_account_id_high: high(self.credit),
-            amount: self.amount as u64,
-            amount_high: high(self.amount),
-            pending_id: self.pending_id as u64,
-            pending_id_high: high(self.pending_id),
+        Ok(Transfer {
+            id: TransferId(self.id),
+            debit_account_id: AccountId(self.debit),
+            credit_account_id: AccountId(self.credit),
+            amount: Amount(self.amount),
+            pending_id: TransferId(self.pending_id),
             timeout: self.timeout,
-            ledger: self.ledger,
-            code: u32::from(self.code),
-            flags: u32::from(flags.bits()),
-            ..proto::Transfer::default()
+            ledger: LedgerId(self.ledger),
+            code: Code(self.code),
+            flags,
+            ..Transfer::default()
         })
     }
 }

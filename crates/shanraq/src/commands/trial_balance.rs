@@ -1,9 +1,11 @@
 //! `shanraq trial-balance`: the totals of every ledger of a running node.
 
-use crate::remote::{self, Remote, RemoteArgs, join};
+use crate::remote::{self, Remote, RemoteArgs};
 use anyhow::Result;
+use api::convert::balances_from_wire;
 use api::wire::v1 as proto;
 use clap::Args;
+use ledger::{Amount, Balances};
 use serde_json::{Value, json};
 
 /// Print the trial balance of one ledger or of all; exits with 2 when debits and credits differ.
@@ -58,26 +60,8 @@ pub fn trials(remote: &mut Remote, only: Option<u32>) -> Result<Vec<proto::Trial
 
 /// Whether debits equal credits, posted and pending.
 pub fn is_balanced(trial: &proto::TrialBalanceReply) -> bool {
-    let totals = Totals::of(&trial.totals.unwrap_or_default());
+    let totals = balances_from_wire(trial.totals.as_ref());
     totals.debits_posted == totals.credits_posted && totals.debits_pending == totals.credits_pending
-}
-
-struct Totals {
-    debits_pending: u128,
-    debits_posted: u128,
-    credits_pending: u128,
-    credits_posted: u128,
-}
-
-impl Totals {
-    fn of(balances: &proto::Balances) -> Self {
-        Self {
-            debits_pending: join(balances.debits_pending_high, balances.debits_pending),
-            debits_posted: join(balances.debits_posted_high, balances.debits_posted),
-            credits_pending: join(balances.credits_pending_high, balances.credits_pending),
-            credits_posted: join(balances.credits_posted_high, balances.credits_posted),
-        }
-    }
 }
 
 /// For scripts: integers in minor units, as strings.
@@ -85,10 +69,8 @@ pub fn json_of(trial: &proto::TrialBalanceReply) -> Value {
     let description = trial.description.clone().unwrap_or_default();
     let line = |line: &proto::TrialBalanceLine| {
         let mut value = json!({ "code": line.code, "accounts": line.accounts });
-        remote::merge(
-            &mut value,
-            remote::balances_json(&line.balances.unwrap_or_default()),
-        );
+        let balances = balances_from_wire(line.balances.as_ref());
+        remote::merge(&mut value, remote::balances_json(&balances));
         value
     };
     json!({
@@ -99,7 +81,7 @@ pub fn json_of(trial: &proto::TrialBalanceReply) -> Value {
         "height": trial.height.to_string(),
         "accounts": trial.accounts,
         "balanced": is_balanced(trial),
-        "totals": remote::balances_json(&trial.totals.unwrap_or_default()),
+        "totals": remote::balances_json(&balances_from_wire(trial.totals.as_ref())),
         "by_code": trial.by_code.iter().map(line).collect::<Vec<_>>(),
     })
 }
@@ -109,7 +91,7 @@ pub fn print_table(trials: &[proto::TrialBalanceReply]) {
     for trial in trials {
         let description = trial.description.clone().unwrap_or_default();
         let scale = u8::try_from(description.scale).unwrap_or(0);
-        let amount = |minor| payments::format_minor(minor, scale);
+        let amount = |minor: Amount| payments::format_minor(minor.0, scale);
         println!(
             "\nledger {} {} {}",
             description.ledger, description.currency, description.name
@@ -118,8 +100,7 @@ pub fn print_table(trials: &[proto::TrialBalanceReply]) {
             "{:>8} {:>9} {:>24} {:>24} {:>18} {:>18}",
             "code", "accounts", "debits", "credits", "debits pending", "credits pending"
         );
-        let row = |label: String, accounts: u64, balances: &proto::Balances| {
-            let totals = Totals::of(balances);
+        let row = |label: String, accounts: u64, totals: Balances| {
             println!(
                 "{label:>8} {accounts:>9} {:>24} {:>24} {:>18} {:>18}",
                 amount(totals.debits_posted),
@@ -132,13 +113,13 @@ pub fn print_table(trials: &[proto::TrialBalanceReply]) {
             row(
                 line.code.to_string(),
                 line.accounts,
-                &line.balances.unwrap_or_default(),
+                balances_from_wire(line.balances.as_ref()),
             );
         }
         row(
             "total".to_owned(),
             trial.accounts,
-            &trial.totals.unwrap_or_default(),
+            balances_from_wire(trial.totals.as_ref()),
         );
         println!(
             "{}",

@@ -151,7 +151,7 @@ fn load(writer: &mut Writer, source: &mut Source, rows: u64) -> Load {
     let worker = std::thread::spawn(move || {
         for job in jobs {
             to_writer
-                .send(job.run().expect("the disk works"))
+                .send(job.run(&history::FullSpeed).expect("the disk works"))
                 .expect("the writer waits");
         }
         cpu_ns()

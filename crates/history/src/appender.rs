@@ -2,6 +2,7 @@
 
 use crate::HistoryError;
 use crate::codec::{BlobRef, put_account, put_row};
+use crate::cover::Covers;
 use crate::hash::{KeyHasher, Tag};
 use crate::memory::{AccountIds, LastKey, MemTable, Memory};
 use crate::page::{PageBuilder, RecordPage};
@@ -26,6 +27,7 @@ pub(crate) struct Appender {
     pub memory: Arc<Memory>,
     hasher: KeyHasher,
     account_ids: Arc<AccountIds>,
+    pub covers: Covers,
     row_page: PageBuilder,
     account_page: PageBuilder,
     pub row_time: TimestampNs,
@@ -41,10 +43,11 @@ pub(crate) struct Appender {
 }
 
 impl Appender {
-    pub fn new(memory: Arc<Memory>, hasher: KeyHasher, account_ids: Arc<AccountIds>) -> Self {
+    pub fn new(memory: Arc<Memory>, hasher: KeyHasher, account_ids: Arc<AccountIds>, covers: Covers) -> Self {
         Self {
             hasher,
             account_ids,
+            covers,
             row_page: PageBuilder::new(),
             account_page: PageBuilder::new(),
             row_time: TimestampNs(0),
@@ -61,13 +64,15 @@ impl Appender {
         }
     }
 
-    /// One that goes on after this one, with an empty memory for about so many rows.
-    pub fn successor(&self, rows: usize) -> Self {
-        let memory = Memory::new(self.next_row, self.next_account, self.next_blob, rows);
-        let mut next = Self::new(Arc::new(memory), self.hasher, self.account_ids.clone());
-        next.row_time = self.row_time;
-        next.account_time = self.account_time;
-        next
+    /// Goes on with an empty memory for about so many rows; gives the full one with its bounds of ids and of pending
+    /// transfers.
+    pub fn turn(&mut self, rows: usize) -> (Arc<Memory>, (Bounds, Bounds)) {
+        self.end_pages();
+        self.covers.turn(self.next_row);
+        let next = Memory::new(self.next_row, self.next_account, self.next_blob, rows);
+        let full = std::mem::replace(&mut self.memory, Arc::new(next));
+        let bounds = (std::mem::take(&mut self.ids), std::mem::take(&mut self.pendings));
+        (full, bounds)
     }
 
     pub fn rows(&self) -> u64 {
@@ -91,7 +96,7 @@ impl Appender {
     }
 
     /// Ends both pages, so that the memory holds all of it.
-    pub fn end_pages(&mut self) {
+    fn end_pages(&mut self) {
         if let Some(page) = self.row_page.finish() {
             self.memory.rows.push_page(page);
         }
@@ -168,7 +173,7 @@ impl Appender {
             keys.id = self.hasher.key(Tag::Id, row.transfer.id.0);
             keys.debit = self.hasher.key(Tag::Debit, u128::from(row.debit.0));
             keys.credit = self.hasher.key(Tag::Credit, u128::from(row.credit.0));
-            let touched = table.touch_unique(keys.id);
+            let touched = table.touch_unique(keys.id) ^ self.covers.touch(keys.id);
             black_box(touched ^ table.touch_postings(keys.debit) ^ table.touch_postings(keys.credit));
         }
         keys
@@ -222,13 +227,16 @@ impl Appender {
         let (hasher, transfer, table) = (self.hasher, &row.transfer, &self.memory.rows);
         if row.kind != RowKind::Expired {
             table.insert_unique(keys.id, relative);
+            self.covers.id(keys.id, transfer.id.0);
             self.ids.add(transfer.id.0);
         }
         if row.kind == RowKind::Burnt {
             return;
         }
         if transfer.pending_id.0 != 0 {
-            table.insert_unique(hasher.key(Tag::Resolution, transfer.pending_id.0), relative);
+            let key = hasher.key(Tag::Resolution, transfer.pending_id.0);
+            table.insert_unique(key, relative);
+            self.covers.resolution(key, transfer.pending_id.0);
             self.pendings.add(transfer.pending_id.0);
         }
         table.post(keys.debit, relative);

@@ -1,11 +1,11 @@
 //! Records on disk. Owns: extents, each of which holds what one flush wrote to a store file: pages of rows, pages of
 //! accounts, their directory, and metadata. A store file is only ever appended to, and no page is written twice.
 
-use crate::HistoryError;
 use crate::codec::{BlobRef, Bytes};
 use crate::file::{PageFile, PageWriter, read_stream};
 use crate::memory::{MemTable, Memory};
 use crate::page::{PAGE_BYTES, RecordPage};
+use crate::{HistoryError, Pace};
 use ledger::TimestampNs;
 use std::sync::Arc;
 
@@ -125,8 +125,9 @@ impl Extent {
         file: &Arc<PageFile>,
         start_page: u64,
         memory: &Memory,
+        pace: &dyn Pace,
     ) -> Result<(Self, u64), HistoryError> {
-        let mut writer = PageWriter::new(file.clone(), start_page);
+        let mut writer = PageWriter::new(file.clone(), start_page, pace);
         let rows = write_pages(&mut writer, &memory.rows)?;
         let accounts = write_pages(&mut writer, &memory.accounts)?;
         let directory_page = writer.next_page();

@@ -1,17 +1,16 @@
 //! Files of sealed pages. Owns: the key of each file, reading and writing of pages, removal of files that are no
 //! longer needed. A file has its own key (by a random salt) and a page is written once, so that its number is its nonce.
 
-use crate::HistoryError;
 use crate::page::{PAGE_BYTES, PAYLOAD_BYTES};
+use crate::{HistoryError, Pace};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use storage::{DataKey, KeyId, KeyRing, NONCE_BYTES, Storage, StorageFile, TAG_BYTES};
 
-const WRITE_PAGES: usize = 64;
-/// Written bytes are made durable in steps, so that the journal never queues behind much.
-const SYNC_BYTES: usize = 256 << 10;
+/// Pages that are written, or read in a stream, at once.
+const WRITE_PAGES: usize = 16;
 
 /// Where the index lives and with what it is sealed.
 pub(crate) struct Place {
@@ -201,7 +200,8 @@ impl PageFile {
 }
 
 /// Writes pages one after the other.
-pub(crate) struct PageWriter {
+pub(crate) struct PageWriter<'p> {
+    pace: &'p dyn Pace,
     file: Arc<PageFile>,
     next: u64,
     buffer: Vec<u8>,
@@ -209,9 +209,10 @@ pub(crate) struct PageWriter {
     partial: Vec<u8>,
 }
 
-impl PageWriter {
-    pub fn new(file: Arc<PageFile>, next: u64) -> Self {
+impl<'p> PageWriter<'p> {
+    pub fn new(file: Arc<PageFile>, next: u64, pace: &'p dyn Pace) -> Self {
         Self {
+            pace,
             file,
             next,
             buffer: Vec::with_capacity(WRITE_PAGES * PAGE_BYTES),
@@ -277,11 +278,11 @@ impl PageWriter {
             self.unsynced += self.buffer.len();
             self.buffer.clear();
         }
-        if self.unsynced >= SYNC_BYTES {
-            self.sync()
-        } else {
-            Ok(())
+        if self.unsynced >= self.pace.step_bytes() {
+            self.sync()?;
+            self.pace.after_step();
         }
+        Ok(())
     }
 
     fn sync(&mut self) -> Result<(), HistoryError> {

@@ -39,6 +39,26 @@ pub(crate) struct Merge {
     pub output: FileStamp,
 }
 
+/// How fast a job goes about a disk that others use too.
+pub trait Pace {
+    /// So many bytes are written before they are made durable in one step: what a commit beside it may wait behind.
+    fn step_bytes(&self) -> usize;
+
+    /// Called after each step; may sleep.
+    fn after_step(&self);
+}
+
+/// As fast as it can: for a start, a stop, and tests.
+pub struct FullSpeed;
+
+impl Pace for FullSpeed {
+    fn step_bytes(&self) -> usize {
+        1 << 20
+    }
+
+    fn after_step(&self) {}
+}
+
 /// A job's result, for [`crate::Writer::install`].
 pub struct JobDone {
     pub(crate) ticket: u64,
@@ -73,14 +93,14 @@ impl Job {
         matches!(self.work, Work::Flush(_))
     }
 
-    /// Does the work, without the writer. Memory stays bounded, files are durable when it returns.
+    /// Does the work, without the writer, at the pace given. Memory stays bounded, files are durable when it returns.
     ///
     /// # Errors
     /// What the disk says; [`HistoryError::Damaged`] when a run that is merged does not authenticate.
-    pub fn run(self) -> Result<JobDone, HistoryError> {
+    pub fn run(self, pace: &dyn Pace) -> Result<JobDone, HistoryError> {
         let result = match self.work {
-            Work::Flush(flush) => run_flush(&self.place, flush)?,
-            Work::Merge(merge) => run_merge(&self.place, merge)?,
+            Work::Flush(flush) => run_flush(&self.place, flush, pace)?,
+            Work::Merge(merge) => run_merge(&self.place, merge, pace)?,
         };
         let dir = &self.place.dir;
         self.place
@@ -94,7 +114,7 @@ impl Job {
     }
 }
 
-fn run_flush(place: &Place, flush: Flush) -> Result<Done, HistoryError> {
+fn run_flush(place: &Place, flush: Flush, pace: &dyn Pace) -> Result<Done, HistoryError> {
     let memory = &*flush.memory;
     if memory.rows.page_count() + memory.accounts.page_count() == 0 {
         let (position, store) = (flush.position, flush.store.ok());
@@ -110,13 +130,14 @@ fn run_flush(place: &Place, flush: Flush) -> Result<Done, HistoryError> {
         Ok(store) => store,
         Err(stamp) => (place.create(stamp)?, 0),
     };
-    let (extent, next_page) = Extent::write(&file, start_page, memory)?;
+    let (extent, next_page) = Extent::write(&file, start_page, memory, pace)?;
     let row_run = flush_table(
         place,
         flush.row_run,
         &memory.rows,
         extent.rows.meta.count,
         flush.row_bounds,
+        pace,
     )?;
     let bounds = (Bounds::default(), Bounds::default());
     let account_run = flush_table(
@@ -125,6 +146,7 @@ fn run_flush(place: &Place, flush: Flush) -> Result<Done, HistoryError> {
         &memory.accounts,
         extent.accounts.meta.count,
         bounds,
+        pace,
     )?;
     Ok(Done::Flush {
         position: flush.position,
@@ -145,13 +167,14 @@ fn flush_table(
     table: &MemTable,
     count: u64,
     (ids, pendings): (Bounds, Bounds),
+    pace: &dyn Pace,
 ) -> Result<Option<Arc<Run>>, HistoryError> {
     if count == 0 {
         return Ok(None);
     }
     let unique = table.sorted_unique();
     let covers = table.first..=table.first + count - 1;
-    let mut builder = RunBuilder::new(place, stamp, 0, covers, unique.len() as u64)?;
+    let mut builder = RunBuilder::new(place, stamp, 0, covers, unique.len() as u64, pace)?;
     builder.set_bounds(ids, pendings);
     for (key, number) in unique {
         builder.unique(key, relative(number - 1))?;
@@ -165,7 +188,7 @@ fn flush_table(
     Ok(Some(Arc::new(builder.finish()?)))
 }
 
-fn run_merge(place: &Place, merge: Merge) -> Result<Done, HistoryError> {
+fn run_merge(place: &Place, merge: Merge, pace: &dyn Pace) -> Result<Done, HistoryError> {
     let inputs = &merge.inputs;
     let (first, last) = (&inputs[0].meta, &inputs[inputs.len() - 1].meta);
     let unique = inputs.iter().map(|run| run.meta.unique).sum();
@@ -175,7 +198,14 @@ fn run_merge(place: &Place, merge: Merge) -> Result<Done, HistoryError> {
         .max()
         .unwrap_or(0)
         .saturating_add(1);
-    let mut builder = RunBuilder::new(place, merge.output, tier, first.first..=last.end() - 1, unique)?;
+    let mut builder = RunBuilder::new(
+        place,
+        merge.output,
+        tier,
+        first.first..=last.end() - 1,
+        unique,
+        pace,
+    )?;
     let bounds = inputs
         .iter()
         .fold((Bounds::default(), Bounds::default()), |(ids, pendings), run| {

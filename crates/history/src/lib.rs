@@ -8,6 +8,7 @@
 mod appender;
 mod bloom;
 mod codec;
+mod cover;
 mod error;
 mod extent;
 mod file;
@@ -29,7 +30,7 @@ mod writer;
 
 pub use error::HistoryError;
 pub use filter::*;
-pub use jobs::{Job, JobDone};
+pub use jobs::{FullSpeed, Job, JobDone, Pace};
 pub use reader::Reader;
 pub use types::*;
 pub use writer::Writer;

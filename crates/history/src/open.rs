@@ -1,6 +1,7 @@
 //! Opening the index, and removing it. Owns: checking that what the manifest names is there and fits together.
 
 use crate::appender::Appender;
+use crate::cover::Covers;
 use crate::extent::{Extent, PagesMeta};
 use crate::file::Place;
 use crate::hash::KeyHasher;
@@ -45,16 +46,18 @@ pub(crate) fn open(place: Arc<Place>, options: Options) -> Result<Writer, Histor
         rows,
     ));
     let hasher = KeyHasher::new(manifest.seed);
+    let covers = Covers::new(position.rows.0, options.flush_rows);
     let view = View {
         position,
         durable: durable.clone(),
         memories: vec![memory.clone()],
+        covers: covers.all().to_vec(),
         row_tail: None,
         account_tail: None,
         hasher,
         account_ids: account_ids.clone(),
     };
-    let mut active = Appender::new(memory, hasher, account_ids.clone());
+    let mut active = Appender::new(memory, hasher, account_ids.clone(), covers);
     active.account_time = load_account_ids(&view)?;
     if let Some(last) = position.rows.0.checked_sub(1) {
         active.row_time = Records::new(&view, Of::Rows).row(last)?.0.transfer.timestamp;

@@ -2,6 +2,7 @@
 
 use crate::hash::{KeyHasher, Tag};
 use crate::postings::{AnyOf, Candidates, Postings};
+use crate::run::Bounds;
 use crate::view::{Of, Records, View};
 use crate::{Filter, HistoryError, Matches, Order, StoredRow};
 use ledger::{
@@ -13,7 +14,7 @@ use ledger::{
 pub(crate) fn find_id(view: &View, id: TransferId, before: u64) -> Result<Option<StoredRow>, HistoryError> {
     let key = view.hasher.key(Tag::Id, id.0);
     let is_it = |row: &Row| row.transfer.id == id && row.kind != RowKind::Expired;
-    find_unique(view, key, before, |run| run.meta.ids.contains(id.0), is_it)
+    find_unique(view, key, before, |ids, _| ids.contains(id.0), is_it)
 }
 
 /// The row that resolved a pending transfer, among the rows below `before`.
@@ -24,13 +25,8 @@ pub(crate) fn find_resolution(
 ) -> Result<Option<Resolution>, HistoryError> {
     let key = view.hasher.key(Tag::Resolution, pending.0);
     let is_it = |row: &Row| row.transfer.pending_id == pending && resolution_of(row).is_some();
-    let found = find_unique(
-        view,
-        key,
-        before,
-        |run| run.meta.pendings.contains(pending.0),
-        is_it,
-    )?;
+    let in_bounds = |_: &Bounds, pendings: &Bounds| pendings.contains(pending.0);
+    let found = find_unique(view, key, before, in_bounds, is_it)?;
     Ok(found.and_then(|stored| resolution_of(&stored.row)))
 }
 
@@ -44,13 +40,13 @@ fn resolution_of(row: &Row) -> Option<Resolution> {
     }
 }
 
-/// Called for every new transfer: what is not there costs a probe of each memtable and a cache line of each filter.
+/// Called for every new transfer: what is not there costs a cache line of each cover, and of each run older than these.
 #[inline]
 fn find_unique(
     view: &View,
     key: u64,
     before: u64,
-    in_bounds: impl Fn(&crate::run::Run) -> bool,
+    in_bounds: impl Fn(&Bounds, &Bounds) -> bool,
     is_it: impl Fn(&Row) -> bool,
 ) -> Result<Option<StoredRow>, HistoryError> {
     let before = before.min(view.end(Of::Rows));
@@ -69,19 +65,27 @@ fn find_unique(
             metadata,
         }))
     };
+    // All of them, whatever the first ones say, so that their cache lines are fetched side by side.
+    let covered = view.covers.iter().fold(false, |covered, cover| {
+        covered | cover.may_contain(key, &in_bounds)
+    });
+    let searched = match covered {
+        true => before,
+        false => before.min(view.covers.first().map_or(u64::MAX, |oldest| oldest.first)),
+    };
     for memory in view
         .memories
         .iter()
         .rev()
-        .filter(|memory| memory.rows.first < before)
+        .filter(|memory| memory.rows.first < searched)
     {
         if let Some(found) = memory.rows.find_unique(key, check)? {
             return Ok(Some(found));
         }
     }
     for run in view.durable.row_runs.iter().rev() {
-        if run.meta.first < before
-            && in_bounds(run)
+        if run.meta.first < searched
+            && in_bounds(&run.meta.ids, &run.meta.pendings)
             && run.may_contain(key)
             && let Some(found) = run.find(key, check)?
         {

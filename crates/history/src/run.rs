@@ -2,11 +2,11 @@
 //! Layout, in sealed pages: unique keys (12 bytes each, by key); postings (chunks by key and first number);
 //! a stream of the directories of both and the filter over the unique keys. Numbers are relative to the run's first.
 
-use crate::HistoryError;
 use crate::bloom::{BLOCK_BYTES, Bloom};
 use crate::codec::{Bytes, put_varint64};
 use crate::file::{FileStamp, PageFile, PageWriter, Place, read_stream};
 use crate::page::{PAGE_BYTES, PAYLOAD_BYTES};
+use crate::{HistoryError, Pace};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -325,9 +325,9 @@ impl Run {
 }
 
 /// Writes a run: first all unique keys, then all postings, each in order.
-pub(crate) struct RunBuilder {
+pub(crate) struct RunBuilder<'p> {
     file: Arc<PageFile>,
-    pages: PageWriter,
+    pages: PageWriter<'p>,
     meta: RunMeta,
     filter: Bloom,
     unique_first: Vec<u64>,
@@ -346,7 +346,7 @@ struct OpenChunk {
     deltas: Vec<u8>,
 }
 
-impl RunBuilder {
+impl<'p> RunBuilder<'p> {
     /// `unique_most` bounds the number of unique keys; it sizes the filter and must be exact in the end.
     pub fn new(
         place: &Place,
@@ -354,10 +354,11 @@ impl RunBuilder {
         tier: u8,
         covers: RangeInclusive<u64>,
         unique_most: u64,
+        pace: &'p dyn Pace,
     ) -> Result<Self, HistoryError> {
         let file = place.create(file)?;
         Ok(Self {
-            pages: PageWriter::new(file.clone(), 0),
+            pages: PageWriter::new(file.clone(), 0, pace),
             meta: RunMeta {
                 file: file.stamp,
                 tier,

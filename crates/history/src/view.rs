@@ -2,6 +2,7 @@
 //! and by time in it.
 
 use crate::codec::{BlobRef, Bytes, take_account, take_row};
+use crate::cover::Cover;
 use crate::extent::{Extent, Pages};
 use crate::hash::KeyHasher;
 use crate::memory::{AccountIds, MemTable, Memory};
@@ -67,6 +68,8 @@ pub(crate) struct View {
     pub durable: Arc<Durable>,
     /// The oldest first; the last one is being filled.
     pub memories: Vec<Arc<Memory>>,
+    /// The oldest first, without a gap up to the end; at least one.
+    pub covers: Vec<Arc<Cover>>,
     /// The page of rows that is being filled, as of the position.
     pub row_tail: Option<Arc<RecordPage>>,
     /// The page of accounts that is being filled, as of the position.

@@ -100,6 +100,20 @@ impl Writer {
         self.frozen.len()
     }
 
+    /// Runs of one size beyond those that a merge takes: how far merging is behind.
+    #[must_use]
+    pub fn merge_backlog(&self) -> usize {
+        let fan_in = self.options.merge_fan_in as usize;
+        let of_tier = |runs: &[Arc<Run>]| {
+            runs.chunk_by(|a, b| a.meta.tier == b.meta.tier)
+                .map(<[_]>::len)
+                .max()
+        };
+        let most =
+            [&self.durable.row_runs, &self.durable.account_runs].map(|runs| of_tier(runs).unwrap_or(0));
+        most[0].max(most[1]).saturating_sub(fan_in)
+    }
+
     /// Takes rows and accounts in; those already there are skipped, so that a replay may begin early.
     /// Nobody sees them before [`Writer::commit`].
     ///
@@ -199,14 +213,12 @@ impl Writer {
 
     fn freeze_now(&mut self) {
         self.freeze_wanted = false;
-        self.active.end_pages();
-        let successor = self.active.successor(self.options.flush_rows as usize);
-        let full = std::mem::replace(&mut self.active, successor);
+        let (memory, bounds) = self.active.turn(self.options.flush_rows as usize);
         self.frozen.push_back(Frozen {
-            memory: full.memory,
+            memory,
             position: self.published,
-            next_blob: full.next_blob,
-            bounds: (full.ids, full.pendings),
+            next_blob: self.active.next_blob,
+            bounds,
         });
     }
 
@@ -217,6 +229,7 @@ impl Writer {
             position: self.published,
             durable: self.durable.clone(),
             memories: frozen.chain([self.active.memory.clone()]).collect(),
+            covers: self.active.covers.all().to_vec(),
             row_tail,
             account_tail,
             hasher: KeyHasher::new(self.seed),

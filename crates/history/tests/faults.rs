@@ -144,7 +144,7 @@ impl Storage for Failing {
 fn try_jobs(writer: &mut Writer) -> bool {
     while let Some(job) = writer.next_job() {
         let ticket = job.ticket();
-        let done = match job.run() {
+        let done = match job.run(&history::FullSpeed) {
             Ok(done) => done,
             Err(HistoryError::Io { .. }) => {
                 writer.job_failed(ticket);

@@ -32,7 +32,7 @@ fn every_answer_is_that_of_a_scan_across_flushes_merges_and_restarts() {
                 1..4 => held.extend(writer.next_job()),
                 4 | 5 => {
                     for job in held.drain(..) {
-                        writer.install(job.run().unwrap()).unwrap();
+                        writer.install(job.run(&history::FullSpeed).unwrap()).unwrap();
                     }
                 }
                 6 => writer.freeze(),

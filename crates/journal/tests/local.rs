@@ -171,6 +171,41 @@ fn the_preparer_makes_the_segment_that_the_append_takes() {
 }
 
 #[test]
+fn the_next_segment_grows_twice_as_fast_as_the_one_in_use_fills() {
+    let storage = memory(1);
+    let options = LocalOptions {
+        segment_bytes: 1 << 20,
+        ..LocalOptions::default()
+    };
+    let (mut journal, _) = LocalJournal::open(storage.clone(), directory(), keys(), options).unwrap();
+    let preparer = journal.preparer();
+    fill(&mut journal, 1);
+    assert_eq!(preparer.step().unwrap(), Prepared::Partly);
+    let after_one = storage.operations();
+    assert_eq!(preparer.step().unwrap(), Prepared::Partly);
+    assert_eq!(storage.operations(), after_one, "nothing more is due");
+    let half = (1 << 20) / 4_096 / 2;
+    fill(&mut journal, half / 2);
+    assert_eq!(preparer.step().unwrap(), Prepared::Partly);
+    fill(&mut journal, half);
+    assert_eq!(preparer.step().unwrap(), Prepared::Made);
+    fill(&mut journal, 2 * half + 1);
+    assert_eq!(
+        preparer.step().unwrap(),
+        Prepared::Partly,
+        "the next one is begun"
+    );
+}
+
+#[test]
+fn a_segment_that_is_not_ready_when_it_is_needed_is_finished_by_the_append() {
+    let storage = memory(1);
+    let (mut journal, _) = open(&storage).unwrap();
+    fill(&mut journal, 40);
+    assert_eq!(open(&storage).unwrap().1.head.height, Height(40));
+}
+
+#[test]
 fn a_full_disk_refuses_before_anything_is_written_and_resumes_when_there_is_room() {
     let storage = memory(1);
     let (mut journal, _) = open(&storage).unwrap();

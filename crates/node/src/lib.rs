@@ -11,6 +11,7 @@ mod metadata;
 mod metrics;
 mod node;
 mod options;
+mod pace;
 mod priority;
 mod reads;
 mod recovery;
@@ -36,6 +37,6 @@ pub mod parts {
     pub use crate::recovery::{Reading, Recovered, apply_block, discard_damaged_index, recover, run_jobs};
     pub use crate::sequencer::{Batch, Sequencer};
     pub use crate::threads::{
-        Background, Chore, DiskWatch, IndexerLoop, SequencerLoop, Shared, ToIndexer, Turn, announce,
+        Background, Chore, Chores, DiskWatch, IndexerLoop, SequencerLoop, Shared, ToIndexer, Turn, announce,
     };
 }

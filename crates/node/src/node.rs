@@ -2,10 +2,13 @@
 
 use crate::clock::SystemClock;
 use crate::metadata::MetadataSealer;
+use crate::pace::Rests;
 use crate::reads::{FoundAccount, Read, State};
 use crate::recovery::{Layout, Reading, discard_damaged_index, recover};
 use crate::sequencer::Sequencer;
-use crate::threads::{self, Background, Committer, DiskWatch, Shared};
+use crate::threads::{
+    self, Background, Chores, Committer, DiskWatch, INDEX_BACKLOG_MAX, MERGE_BACKLOG_MAX, Shared,
+};
 use crate::{
     AccountEntries, AccountView, BalanceAt, NodeError, NodeOptions, Page, ReadError, Reply, Request, Status,
     SubmitError, TransferView, TrialBalance, trial,
@@ -18,6 +21,7 @@ use ledger::{
 };
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use storage::{DirectoryLock, FileSystem, Storage};
@@ -44,6 +48,7 @@ struct Running {
     sequencer: JoinHandle<()>,
     committer: JoinHandle<()>,
     indexer: JoinHandle<history::Writer>,
+    flusher: JoinHandle<()>,
     background: JoinHandle<()>,
     disk: JoinHandle<()>,
     disk_stop: crossbeam_channel::Sender<()>,
@@ -99,10 +104,12 @@ impl Node {
             return;
         };
         let ended = "a thread that fails stops the process";
+        self.inner.shared.stopping.store(true, Ordering::Relaxed);
         self.inner.shared.inbox.stop();
         running.sequencer.join().expect(ended);
         running.committer.join().expect(ended);
         let mut writer = running.indexer.join().expect(ended);
+        running.flusher.join().expect(ended);
         running.background.join().expect(ended);
         drop(running.disk_stop);
         running.disk.join().expect(ended);
@@ -432,7 +439,8 @@ fn start(
 ) -> Result<Running, NodeError> {
     let (large_batches, batches) = crossbeam_channel::bounded(1);
     let (to_indexer, from_committer) = crossbeam_channel::unbounded();
-    let (to_background, chores) = crossbeam_channel::unbounded();
+    let (flushes, to_flush) = crossbeam_channel::unbounded();
+    let (others, to_background) = crossbeam_channel::unbounded();
     let (disk_stop, disk_stopped) = crossbeam_channel::bounded(0);
     let term = Term {
         epoch: recovered.head.epoch + 1,
@@ -458,9 +466,17 @@ fn start(
     );
     let (journal, writer, archive) = (Box::new(recovered.journal), recovered.writer, recovered.reader);
 
-    let sharing = [shared.clone(), shared.clone(), shared.clone(), shared];
-    let [to_sequencer, to_committer, for_indexer, to_disk] = sharing;
-    let from_background = to_indexer.clone();
+    let sharing = std::array::from_fn(|_| shared.clone());
+    let [
+        to_sequencer,
+        to_committer,
+        for_indexer,
+        to_disk,
+        to_flusher,
+        to_merger,
+    ] = sharing;
+    let (from_flusher, from_background) = (to_indexer.clone(), to_indexer.clone());
+    let flusher = background.clone();
     let (files, place) = (storage.clone(), options.clone());
     let last_words: Arc<dyn Fn(&NodeError) + Send + Sync> =
         Arc::new(move |error| discard_damaged_index(&*files, &place, error));
@@ -470,10 +486,25 @@ fn start(
         commits_large.run(&batches, &to_committer)
     })?;
     let indexer = threads::spawn("history", &last_words, move || {
-        threads::run_indexer(writer, &from_committer, &to_background, &for_indexer)
+        threads::run_indexer(writer, &from_committer, &Chores { flushes, others }, &for_indexer)
+    })?;
+    let flusher = threads::spawn("flush", &last_words, move || {
+        let Shared {
+            index_backlog,
+            stopping,
+            ..
+        } = &*to_flusher;
+        let rests = || Rests::new(index_backlog, INDEX_BACKLOG_MAX, stopping);
+        flusher.run(&to_flush, &from_flusher, rests)
     })?;
     let background = threads::spawn("background", &last_words, move || {
-        background.run(&chores, &from_background)
+        let Shared {
+            merge_backlog,
+            stopping,
+            ..
+        } = &*to_merger;
+        let rests = || Rests::new(merge_backlog, MERGE_BACKLOG_MAX, stopping);
+        background.run(&to_background, &from_background, rests)
     })?;
     let disk = threads::spawn("disk", &last_words, move || {
         disk_watch.run(&to_disk, &disk_stopped)
@@ -492,6 +523,7 @@ fn start(
         sequencer,
         committer,
         indexer,
+        flusher,
         background,
         disk,
         disk_stop,

@@ -289,7 +289,7 @@ fn difference(entry: &Entry, outcome: &Outcome) -> Option<String> {
 /// What the index says.
 pub fn run_jobs(writer: &mut Writer) -> Result<(), HistoryError> {
     while let Some(job) = writer.next_job() {
-        writer.install(job.run()?)?;
+        writer.install(job.run(&history::FullSpeed)?)?;
     }
     Ok(())
 }
@@ -298,7 +298,7 @@ pub fn run_jobs(writer: &mut Writer) -> Result<(), HistoryError> {
 fn run_jobs_while_there_is_room(writer: &mut Writer) -> Result<(), HistoryError> {
     while let Some(job) = writer.next_job() {
         let ticket = job.ticket();
-        match job.run().and_then(|done| writer.install(done)) {
+        match job.run(&history::FullSpeed).and_then(|done| writer.install(done)) {
             Err(HistoryError::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
                 writer.job_failed(ticket);
                 return Ok(());

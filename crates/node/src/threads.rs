@@ -1,12 +1,14 @@
 //! The node's threads. Owns: who runs what, and how a block travels: sequencer → committer → indexer.
 //!
-//! `sequencer` applies, `journal` makes durable and answers, `history` indexes, `background` (low priority) writes
-//! runs and snapshots, `disk` prepares segments and watches for room. Nothing slow runs on the first two.
+//! `sequencer` applies, `journal` makes durable and answers, `history` indexes, `flush` and `background` (low priority)
+//! write runs, merge them and write snapshots, `disk` prepares segments and watches for room. Nothing slow runs on the
+//! first two.
 
 use crate::clock::Clock;
 use crate::error::stop_process;
 use crate::inbox::{Arrivals, Committed, Inbox};
 use crate::metrics::Metrics;
+use crate::pace::Rests;
 use crate::priority::Priority;
 use crate::reads::Read;
 use crate::recovery::Recovered;
@@ -14,12 +16,12 @@ use crate::sequencer::{Batch, Sequencer};
 use crate::snapshots::SnapshotPosition;
 use crate::{NodeError, NodeOptions};
 use crossbeam_channel::{Receiver, Sender};
-use history::{HistoryError, Job, JobDone, Reader, Writer};
-use journal::{AppendError, Draft, Head, Journal, JournalError, Preparer, Term};
+use history::{HistoryError, Job, JobDone, Pace, Reader, Writer};
+use journal::{AppendError, Draft, Head, Journal, JournalError, Prepared, Preparer, Term};
 use ledger::{Height, Outcome, Snapshot};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use storage::{KeyRing, Storage};
@@ -38,6 +40,8 @@ const INDEX_RETRY: Duration = Duration::from_secs(1);
 const OUTLIVES: &str = "the indexer outlives the committer";
 /// How often segments and room are looked after.
 const DISK_WATCH: Duration = Duration::from_millis(25);
+/// The same while the next segment grows: a little often, so that commits beside it wait a little.
+const DISK_WATCH_GROWING: Duration = Duration::from_millis(4);
 
 /// What the threads share with the edges.
 pub struct Shared {
@@ -53,12 +57,18 @@ pub struct Shared {
     pub index_lag_rows: AtomicU64,
     /// Bound of `index_lag_rows`.
     pub index_lag_rows_max: u64,
-    /// Parts of the index that wait in memory to be written out.
+    /// Parts of the index that are in memory and full, the one that is being written out included.
     pub index_backlog: AtomicUsize,
+    /// Runs of the index that wait to be merged beyond those of the merge under way.
+    pub merge_backlog: AtomicUsize,
+    /// The node stops: what is under way in the background is waited for.
+    pub stopping: AtomicBool,
 }
 
 /// Parts of the index that may wait in memory before writes wait for them: one is being written, one is next.
-const INDEX_BACKLOG_MAX: usize = 2;
+pub const INDEX_BACKLOG_MAX: usize = 2;
+/// Runs that may wait to be merged before merging takes no rest: look-ups ask each of them.
+pub const MERGE_BACKLOG_MAX: usize = 8;
 
 impl Shared {
     /// For a node that goes on from what was recovered.
@@ -78,6 +88,8 @@ impl Shared {
             index_lag_rows: AtomicU64::new(0),
             index_lag_rows_max: options.index_lag_rows_max,
             index_backlog: AtomicUsize::new(0),
+            merge_backlog: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
         }
     }
 
@@ -110,12 +122,32 @@ pub enum ToIndexer {
     Stop,
 }
 
-/// What the background thread does.
+/// What the background threads do.
 pub enum Chore {
     /// A flush or merge of the index.
     Index(Job),
     /// A snapshot to write.
     Snapshot(SnapshotPosition, Snapshot),
+}
+
+/// To the background threads. Memory fills up when a flush waits, so that it has a thread of its own.
+pub struct Chores {
+    /// Flushes of the index.
+    pub flushes: Sender<Chore>,
+    /// The rest.
+    pub others: Sender<Chore>,
+}
+
+impl Chores {
+    fn give(&self, chore: Chore) {
+        let thread = match &chore {
+            Chore::Index(job) if job.is_flush() => &self.flushes,
+            _ => &self.others,
+        };
+        thread
+            .send(chore)
+            .expect("the background threads outlive the indexer");
+    }
 }
 
 /// The sequencer and what it has taken in, stepped by its thread (or by the simulator).
@@ -390,12 +422,7 @@ impl IndexerLoop {
     }
 
     /// Does what an arrival asks for, and hands out the jobs that there are.
-    pub fn arrival(
-        &mut self,
-        arrival: ToIndexer,
-        chores: &Sender<Chore>,
-        shared: &Shared,
-    ) -> Result<(), NodeError> {
+    pub fn arrival(&mut self, arrival: ToIndexer, chores: &Chores, shared: &Shared) -> Result<(), NodeError> {
         let was_behind = shared.index_is_behind();
         let mut spent = Vec::new();
         match arrival {
@@ -421,13 +448,11 @@ impl IndexerLoop {
         while !self.stopping && !self.waiting {
             let Some(job) = self.writer.next_job() else { break };
             self.running += 1;
-            chores
-                .send(Chore::Index(job))
-                .expect("the background thread outlives the indexer");
+            chores.give(Chore::Index(job));
         }
-        shared
-            .index_backlog
-            .store(self.writer.backlog(), Ordering::Relaxed);
+        let (backlog, merges) = (self.writer.backlog(), self.writer.merge_backlog());
+        shared.index_backlog.store(backlog, Ordering::Relaxed);
+        shared.merge_backlog.store(merges, Ordering::Relaxed);
         if !spent.is_empty() || was_behind {
             // A sequencer that waits for the index is to look again; another may sleep on.
             shared.inbox.indexed(&mut spent, was_behind);
@@ -455,7 +480,7 @@ impl IndexerLoop {
 pub fn run_indexer(
     writer: Writer,
     arrivals: &Receiver<ToIndexer>,
-    chores: &Sender<Chore>,
+    chores: &Chores,
     shared: &Shared,
 ) -> Result<Writer, NodeError> {
     Priority::Indexing.apply();
@@ -484,7 +509,7 @@ pub fn run_indexer(
 fn index(
     writer: &mut Writer,
     block: Durable,
-    chores: &Sender<Chore>,
+    chores: &Chores,
     shared: &Shared,
 ) -> Result<Vec<Outcome>, NodeError> {
     for outcome in &block.outcomes {
@@ -501,14 +526,13 @@ fn index(
         .store(writer.published().rows.0, Ordering::Relaxed);
     shared.indexed.send_replace(block.height);
     if let Some((position, snapshot)) = block.snapshot {
-        chores
-            .send(Chore::Snapshot(position, snapshot))
-            .expect("the background thread outlives the indexer");
+        chores.give(Chore::Snapshot(position, snapshot));
     }
     Ok(block.outcomes)
 }
 
 /// Runs chores at low priority, so that nothing on the way of a request waits for them.
+#[derive(Clone)]
 pub struct Background {
     /// Files.
     pub storage: Arc<dyn Storage>,
@@ -519,12 +543,17 @@ pub struct Background {
 }
 
 impl Background {
-    /// Runs until no more chores can come.
-    pub fn run(&self, chores: &Receiver<Chore>, indexer: &Sender<ToIndexer>) -> Result<(), NodeError> {
+    /// Runs until no more chores can come, at the pace that `rests` makes for each.
+    pub fn run<'r>(
+        &self,
+        chores: &Receiver<Chore>,
+        indexer: &Sender<ToIndexer>,
+        rests: impl Fn() -> Rests<'r>,
+    ) -> Result<(), NodeError> {
         Priority::Background.apply();
         for chore in chores {
             // The indexer may have stopped already; its work is then done again after the next start.
-            if let Some(done) = self.chore(chore)? {
+            if let Some(done) = self.chore(chore, &rests())? {
                 let _ = indexer.send(done);
             }
         }
@@ -532,9 +561,9 @@ impl Background {
     }
 
     /// Does one chore; gives what the indexer is to be told of it.
-    pub fn chore(&self, chore: Chore) -> Result<Option<ToIndexer>, NodeError> {
+    pub fn chore(&self, chore: Chore, pace: &dyn Pace) -> Result<Option<ToIndexer>, NodeError> {
         match chore {
-            Chore::Index(job) => run_job(job).map(Some),
+            Chore::Index(job) => run_job(job, pace).map(Some),
             Chore::Snapshot(position, snapshot) => self.write_snapshot(position, &snapshot).map(|()| None),
         }
     }
@@ -553,9 +582,9 @@ impl Background {
     }
 }
 
-fn run_job(job: Job) -> Result<ToIndexer, NodeError> {
+fn run_job(job: Job, pace: &dyn Pace) -> Result<ToIndexer, NodeError> {
     let ticket = job.ticket();
-    match job.run() {
+    match job.run(pace) {
         Ok(done) => Ok(ToIndexer::Done(done)),
         Err(HistoryError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
             Ok(ToIndexer::NoRoom(ticket))
@@ -581,9 +610,12 @@ impl DiskWatch {
     pub fn run(&self, shared: &Shared, stop: &Receiver<()>) -> Result<(), NodeError> {
         Priority::Indexing.apply();
         loop {
-            self.step(shared)?;
+            let patience = match self.step(shared)? {
+                Some(Prepared::Partly) => DISK_WATCH_GROWING,
+                _ => DISK_WATCH,
+            };
             if stop
-                .recv_timeout(DISK_WATCH)
+                .recv_timeout(patience)
                 .is_err_and(|error| error.is_disconnected())
             {
                 return Ok(());
@@ -591,23 +623,26 @@ impl DiskWatch {
         }
     }
 
-    /// Looks once.
-    pub fn step(&self, shared: &Shared) -> Result<(), NodeError> {
+    /// Looks once. Says how the next segment stands; `None`: there is no room.
+    pub fn step(&self, shared: &Shared) -> Result<Option<Prepared>, NodeError> {
         let available = self.storage.available_bytes(&self.directory);
         let available = available.map_err(|source| NodeError::File {
             path: self.directory.clone(),
             source,
         })?;
-        let room = available >= self.reserve_bytes && self.prepare()?;
-        shared.inbox.set_storage_full(!room);
-        Ok(())
+        let prepared = match available >= self.reserve_bytes {
+            true => self.prepare()?,
+            false => None,
+        };
+        shared.inbox.set_storage_full(prepared.is_none());
+        Ok(prepared)
     }
 
-    /// Whether the next segment is ready.
-    fn prepare(&self) -> Result<bool, NodeError> {
+    /// Makes what is due of the next segment; `None` when there is no room for it.
+    fn prepare(&self) -> Result<Option<Prepared>, NodeError> {
         match self.preparer.step() {
-            Ok(_) => Ok(true),
-            Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => Ok(false),
+            Ok(prepared) => Ok(Some(prepared)),
+            Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

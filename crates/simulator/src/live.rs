@@ -3,12 +3,12 @@
 
 use crate::Canary;
 use crossbeam_channel::{Receiver, Sender};
-use history::Reader;
+use history::{FullSpeed, Reader};
 use journal::{AppendError, BlockReader, Head, Journal, LocalJournal, Term, WriterId};
 use ledger::Amount;
 use node::parts::{
-    Background, Batch, Chore, DiskWatch, IndexerLoop, Recovered, Sequencer, SequencerLoop, Shared, ToIndexer,
-    Turn, announce, run_jobs,
+    Background, Batch, Chore, Chores, DiskWatch, IndexerLoop, Recovered, Sequencer, SequencerLoop, Shared,
+    ToIndexer, Turn, announce, run_jobs,
 };
 use node::{Clock, Layout, NodeError, NodeOptions};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub struct Live {
     indexer: IndexerLoop,
     to_indexer: Sender<ToIndexer>,
     at_indexer: Receiver<ToIndexer>,
-    to_background: Sender<Chore>,
+    to_background: Chores,
     chores: Receiver<Chore>,
     /// Sealed and not yet durable.
     sealed: Option<Batch>,
@@ -53,7 +53,11 @@ impl Live {
     ) -> Result<Self, NodeError> {
         let shared = Arc::new(Shared::new(options, &recovered));
         let (to_indexer, at_indexer) = crossbeam_channel::unbounded();
-        let (to_background, chores) = crossbeam_channel::unbounded();
+        let (others, chores) = crossbeam_channel::unbounded();
+        let to_background = Chores {
+            flushes: others.clone(),
+            others,
+        };
         let head = recovered.head;
         let sequencer = Sequencer::new(recovered.ledger, recovered.reader.clone(), head.height, options);
         Ok(Self {
@@ -164,7 +168,7 @@ impl Live {
         let Ok(chore) = self.chores.try_recv() else {
             return Ok(false);
         };
-        if let Some(done) = self.background.chore(chore)? {
+        if let Some(done) = self.background.chore(chore, &FullSpeed)? {
             self.to_indexer
                 .send(done)
                 .expect("its receiver is held beside it");
@@ -174,7 +178,7 @@ impl Live {
 
     /// A look at the disk.
     pub fn watch(&mut self) -> Result<(), NodeError> {
-        self.disk.step(&self.shared)
+        self.disk.step(&self.shared).map(drop)
     }
 
     /// Whether a block is on its way to the disk and may or may not be there after a crash.

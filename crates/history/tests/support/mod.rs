@@ -453,7 +453,7 @@ fn in_time(filter: &Filter, time: TimestampNs) -> bool {
 /// Runs all the work that there is.
 pub fn run_jobs(writer: &mut Writer) {
     while let Some(job) = writer.next_job() {
-        let done = job.run().unwrap();
+        let done = job.run(&history::FullSpeed).unwrap();
         writer.install(done).unwrap();
     }
 }

@@ -134,6 +134,9 @@ impl LocalJournal {
             keys,
             options,
         };
+        if let Some(active) = &journal.active {
+            journal.preparer.filled(active.offset);
+        }
         Ok((
             journal,
             Recovered {
@@ -186,6 +189,7 @@ impl LocalJournal {
             .take(extent, &path)
             .map_err(|error| full_or_fatal("prepare", &path, error))?;
         let (file, length) = (next.file, next.length);
+        self.preparer.filled(0);
         self.active = Some(Active {
             path,
             file,
@@ -235,6 +239,7 @@ impl LocalJournal {
         self.index.advance(header.height, active.offset, segment);
         active.offset += extent;
         active.fresh = false;
+        self.preparer.filled(active.offset);
         Ok(self.head)
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::Storage;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce as AeadNonce, UnboundKey};
+use aws_lc_rs::digest::{SHA256, digest};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -13,6 +14,13 @@ use std::sync::Arc;
 pub const NONCE_BYTES: usize = 12;
 /// Bytes of an authentication tag.
 pub const TAG_BYTES: usize = 16;
+/// What a key file begins with, its version after it.
+const FILE_NAME: &str = "shanraq-keys";
+/// The first line of a key file.
+const FILE_HEADER: &str = "shanraq-keys 2";
+/// What the last line of a key file begins with.
+const CHECK: &str = "check ";
+const CHECK_BYTES: usize = 8;
 /// A nonce; never used twice under one key.
 pub type Nonce = [u8; NONCE_BYTES];
 
@@ -171,7 +179,10 @@ impl KeyRing {
     }
 
     /// Reads the key file, making one with a fresh random key where there is none.
-    /// One key a line: `id hex`; the last line is the current key.
+    ///
+    /// The first line is `shanraq-keys 2`, then comes one key a line, `id hex`, of which the last is the current one, and at
+    /// the end `check hex`, the first 8 bytes of SHA-256 over all before that line: a digit that flips would make a key
+    /// that is valid and wrong. Files of the first form, which had the keys alone, are read as well.
     ///
     /// # Errors
     /// [`KeyError::File`] and [`KeyError::Format`]; the latter also when others than the owner may read it.
@@ -183,8 +194,8 @@ impl KeyRing {
         if !storage.exists(path).map_err(file_error)? {
             let mut bytes = [0; 32];
             aws_lc_rs::rand::fill(&mut bytes).expect("the system's random generator works");
-            let line = format!("1 {}\n", hex(&bytes));
-            storage.replace(path, line.as_bytes()).map_err(file_error)?;
+            let text = with_check(&format!("{FILE_HEADER}\n1 {}\n", hex(&bytes)));
+            storage.replace(path, text.as_bytes()).map_err(file_error)?;
         }
         let format_error = |reason: &str| KeyError::Format {
             path: path.to_owned(),
@@ -197,7 +208,7 @@ impl KeyRing {
         let text = std::str::from_utf8(&bytes).map_err(|_| format_error("it is not text"))?;
         let mut keys = BTreeMap::new();
         let mut current = None;
-        for line in text.lines() {
+        for line in checked(text).map_err(format_error)?.lines() {
             let (id, key) = line
                 .split_once(' ')
                 .ok_or_else(|| format_error("a line is not `id hex`"))?;
@@ -217,6 +228,32 @@ impl KeyRing {
             keys,
         })
     }
+}
+
+/// The text with the line that it is checked by.
+fn with_check(text: &str) -> String {
+    let check = digest(&SHA256, text.as_bytes());
+    format!("{text}{CHECK}{}\n", hex(&check.as_ref()[..CHECK_BYTES]))
+}
+
+/// The lines of the keys alone; an error says why the file cannot be what was written.
+fn checked(text: &str) -> Result<&str, &'static str> {
+    let Some(keys) = text
+        .strip_prefix(FILE_HEADER)
+        .and_then(|rest| rest.strip_prefix('\n'))
+    else {
+        return match text.starts_with(FILE_NAME) {
+            true => Err("its version is not known here"),
+            false => Ok(text),
+        };
+    };
+    let end = text
+        .rfind(CHECK)
+        .ok_or("it is cut short: its check is not there")?;
+    if with_check(&text[..end]) != text {
+        return Err("it does not match its check: something in it was changed");
+    }
+    Ok(&keys[..end - (text.len() - keys.len())])
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -286,6 +323,53 @@ mod tests {
             assert!(matches!(error, KeyError::Format { .. }), "{text}: {error}");
             assert!(!error.to_string().contains(&key), "an error must not show a key");
         }
+    }
+
+    #[test]
+    fn any_changed_byte_of_a_key_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        KeyRing::from_file(&FileSystem, &path).unwrap();
+        let sound = FileSystem.read(&path).unwrap();
+        for place in 0..sound.len() {
+            for bit in 0..7 {
+                let mut bytes = sound.clone();
+                bytes[place] ^= 1 << bit;
+                FileSystem.replace(&path, &bytes).unwrap();
+                let read = KeyRing::from_file(&FileSystem, &path);
+                assert!(
+                    matches!(read, Err(KeyError::Format { .. })),
+                    "bit {bit} of byte {place}"
+                );
+            }
+        }
+        for length in 0..sound.len() {
+            FileSystem.replace(&path, &sound[..length]).unwrap();
+            assert!(
+                KeyRing::from_file(&FileSystem, &path).is_err(),
+                "cut after {length} bytes"
+            );
+        }
+        FileSystem.replace(&path, &sound).unwrap();
+        KeyRing::from_file(&FileSystem, &path).unwrap();
+    }
+
+    #[test]
+    fn a_key_file_of_the_first_form_is_read_and_one_of_a_later_form_is_not_guessed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        let keys = format!("1 {}\n7 {}\n", "11".repeat(32), "22".repeat(32));
+        let checked = with_check(&format!("{FILE_HEADER}\n{keys}"));
+        for text in [&keys, &checked] {
+            FileSystem.replace(&path, text.as_bytes()).unwrap();
+            let ring = KeyRing::from_file(&FileSystem, &path).unwrap();
+            assert_eq!(ring.current().id(), KeyId(7));
+            ring.get(KeyId(1)).unwrap();
+        }
+        let later = checked.replace("shanraq-keys 2", "shanraq-keys 3");
+        FileSystem.replace(&path, later.as_bytes()).unwrap();
+        let error = KeyRing::from_file(&FileSystem, &path).unwrap_err().to_string();
+        assert!(error.contains("version"), "{error}");
     }
 
     #[test]

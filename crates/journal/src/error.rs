@@ -68,7 +68,7 @@ pub enum JournalError {
         file: PathBuf,
     },
     /// The file that tells the last durable height is damaged.
-    #[error("JRN-0007: {file} is damaged; run verify, and remove the file if the journal is sound")]
+    #[error("JRN-0007: {file} is damaged; run verify, and remove the file if nothing else is found")]
     Watermark {
         /// Which file.
         file: PathBuf,

@@ -53,10 +53,11 @@ pub struct WalkSummary {
 }
 
 /// Walks all blocks of a journal that nobody writes to, and tells the visitor of each and of each problem.
-/// After damage it goes on at the next header that can be read.
+/// After damage it goes on at the next header that can be read. A damaged watermark is told last: the blocks are looked
+/// at without it, so that who reads of it knows whether they are sound.
 ///
 /// # Errors
-/// [`JournalError::Io`], `Name` and `Watermark`: what keeps it from walking at all.
+/// [`JournalError::Io`] and `Name`: what keeps it from walking at all.
 pub fn walk(
     storage: &dyn Storage,
     directory: &Path,
@@ -65,7 +66,11 @@ pub fn walk(
     visitor: &mut dyn FnMut(&BlockReport) -> ControlFlow<()>,
 ) -> Result<WalkSummary, JournalError> {
     let files = list(storage, directory)?;
-    let durable = read_watermark(storage, directory)?.unwrap_or_default();
+    let (durable, damaged_watermark) = match read_watermark(storage, directory) {
+        Ok(durable) => (durable.unwrap_or_default(), None),
+        Err(JournalError::Watermark { file }) => (Height::default(), Some(file)),
+        Err(error) => return Err(error),
+    };
     let mut walker = Walker {
         shard,
         durable,
@@ -95,6 +100,10 @@ pub fn walk(
         };
         let file = files.last().map_or(directory, |(_, path)| path.as_path());
         walker.summary.stopped = walker.problem(file, 0, None, None, problem).is_break();
+    }
+    if let Some(file) = damaged_watermark {
+        let problem = JournalError::Watermark { file: file.clone() };
+        walker.summary.stopped = walker.problem(&file, 0, None, None, problem).is_break();
     }
     Ok(walker.summary)
 }

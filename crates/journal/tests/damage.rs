@@ -302,6 +302,10 @@ fn a_damaged_watermark_is_refused_and_a_missing_one_is_made_again() {
             files.open().map(|_| ()),
             Err(JournalError::Watermark { .. })
         ));
+        // The walk tells of it, and whether the blocks are sound without it.
+        let walked = files.walked();
+        assert_eq!((walked.summary.problems, walked.summary.blocks), (1, 10));
+        assert_eq!((&walked.problems[0].0, walked.problems[0].2), (&path, Height(11)));
     }
     std::fs::remove_file(&path).unwrap();
     files.open().unwrap();

@@ -30,6 +30,70 @@ pub struct FuzzOptions {
     pub seed: Option<u64>,
 }
 
+/// How the load on the disk that fills up is drawn.
+#[derive(clap::Args)]
+pub struct FullDiskOptions {
+    /// Seed of the load; drawn and printed when not given.
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+/// How much history, and how it is drawn.
+#[derive(clap::Args)]
+pub struct ScaleOptions {
+    /// Transfers to make.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=5_000_000))]
+    pub transfers: u64,
+    /// Questions of each kind.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    pub questions: u64,
+    /// Seed of the load and of the questions; drawn and printed when not given.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Ask the binary that users run instead of the one that tests run.
+    #[arg(long)]
+    pub release: bool,
+}
+
+/// The file systems that are filled up, one after the other.
+const FILE_SYSTEMS: &[&str] = &["tmpfs", "ext4"];
+
+/// Fills the disk under a running node. In a mount namespace of its own, so that no mount outlives it.
+pub fn full_disk(options: &FullDiskOptions, beside: Beside) -> Result<()> {
+    let binary = binary::debug("shanraq", beside)?;
+    let checks = binary::debug("checks", beside)?;
+    for file_system in FILE_SYSTEMS {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private"]);
+        command.arg(&checks).arg("full-disk");
+        command
+            .args(["--file-system", file_system, "--binary"])
+            .arg(&binary);
+        if let Some(seed) = options.seed {
+            command.arg("--seed").arg(seed.to_string());
+        }
+        run(&mut command).context("this check mounts small file systems, so it must be run by root")?;
+    }
+    Ok(())
+}
+
+/// Asks a node with much history what a naive model can tell, and compares.
+pub fn scale(options: &ScaleOptions, beside: Beside) -> Result<()> {
+    let binary = if options.release {
+        binary::release()?
+    } else {
+        binary::debug("shanraq", beside)?
+    };
+    let mut command = Command::new(binary::debug("checks", beside)?);
+    command.arg("scale").arg("--binary").arg(binary);
+    command.arg("--transfers").arg(options.transfers.to_string());
+    command.arg("--questions").arg(options.questions.to_string());
+    if let Some(seed) = options.seed {
+        command.arg("--seed").arg(seed.to_string());
+    }
+    run(&mut command)
+}
+
 /// Runs the crash test.
 pub fn crash(options: &CrashOptions, beside: Beside) -> Result<()> {
     let binary = if options.release {

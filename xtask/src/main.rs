@@ -1,4 +1,4 @@
-//! The development commands: `cargo xtask test`, `bench`, `crash`, `fuzz`, `schemathesis`.
+//! The development commands: `cargo xtask test`, `bench`, `crash`, `full-disk`, `scale`, `fuzz`, `schemathesis`.
 //!
 //! Owns: which checks CI runs and in which order, and the benchmark against a peer. Must not: depend on the crates of the
 //! product (it is compiled first, and starts fast); what needs them lives in `crates/checks` and is run from here.
@@ -39,6 +39,10 @@ enum Task {
     Bench(bench::Options),
     /// Kills a real node again and again under load, and looks for anything acknowledged that was lost, changed or doubled.
     Crash(campaigns::CrashOptions),
+    /// Fills a small disk under a running node, and looks whether it refuses clearly, reads on, and resumes by itself.
+    FullDisk(campaigns::FullDiskOptions),
+    /// Asks a node with much history every kind of question, and compares with what a naive model says.
+    Scale(campaigns::ScaleOptions),
     /// Feeds mutated inputs to every reader of foreign bytes, and looks for a panic.
     Fuzz(campaigns::FuzzOptions),
     /// Requests drawn from the OpenAPI description against a running node.
@@ -50,6 +54,8 @@ fn main() -> ExitCode {
         Task::Test(options) => steps::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Crash(options) => campaigns::crash(&options, Beside::Nothing),
+        Task::FullDisk(options) => campaigns::full_disk(&options, Beside::Nothing),
+        Task::Scale(options) => campaigns::scale(&options, Beside::Nothing),
         Task::Fuzz(options) => campaigns::fuzz(&options, Beside::Nothing),
         Task::Schemathesis(options) => schemathesis::run(&options, Beside::Nothing),
     };

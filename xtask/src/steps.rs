@@ -1,7 +1,7 @@
 //! What CI runs, step by step. Owns: the list of steps and their order.
 
 use crate::binary::{self, Beside};
-use crate::campaigns::{self, CrashOptions, FuzzOptions};
+use crate::campaigns::{self, CrashOptions, FullDiskOptions, FuzzOptions, ScaleOptions};
 use crate::process::{cargo, run as run_command};
 use crate::{documents, edges, schemathesis};
 use anyhow::{Result, bail};
@@ -41,6 +41,10 @@ enum Step {
     Fuzz,
     /// Requests drawn from the OpenAPI description against a running node.
     Schemathesis,
+    /// Every kind of question to a node with 50,000 transfers, against the naive model.
+    Scale,
+    /// A small disk that fills up under a running node.
+    FullDisk,
     /// Twenty kills of a running node under load.
     Crash,
 }
@@ -89,6 +93,19 @@ fn carry_out(step: Step) -> Result<()> {
                 path: None,
             };
             schemathesis::run(&options, Beside::Workspace)
+        }
+        Step::Scale => {
+            let options = ScaleOptions {
+                transfers: 50_000,
+                questions: 100,
+                seed: Some(1),
+                release: false,
+            };
+            campaigns::scale(&options, Beside::Workspace)
+        }
+        Step::FullDisk => {
+            let options = FullDiskOptions { seed: Some(1) };
+            campaigns::full_disk(&options, Beside::Workspace)
         }
         Step::Crash => {
             let options = CrashOptions {

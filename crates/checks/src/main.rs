@@ -1,7 +1,7 @@
 //! The campaigns' command line; `cargo xtask` is the way in.
 
 use anyhow::{Context, Result, bail};
-use checks::{crash, fuzz};
+use checks::{crash, full_disk, fuzz, scale};
 use clap::{Parser, Subcommand};
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -22,6 +22,10 @@ enum Campaign {
     Fuzz(FuzzOptions),
     /// Kills a real node again and again under load.
     Crash(CrashOptions),
+    /// Fills the disk under a running node.
+    FullDisk(FullDiskOptions),
+    /// Asks a node with much history, and compares with a naive reference.
+    Scale(ScaleOptions),
 }
 
 /// What to kill, how often.
@@ -39,6 +43,37 @@ struct CrashOptions {
     /// Where the node's folder is made; kept when something is found.
     #[arg(long)]
     folder: Option<PathBuf>,
+}
+
+/// What to fill.
+#[derive(clap::Args)]
+struct FullDiskOptions {
+    /// The `shanraq` binary.
+    #[arg(long)]
+    binary: PathBuf,
+    /// Seed of the load; drawn when not given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// What is mounted and filled.
+    #[arg(long, value_enum)]
+    file_system: full_disk::FileSystem,
+}
+
+/// How much history.
+#[derive(clap::Args)]
+struct ScaleOptions {
+    /// The `shanraq` binary.
+    #[arg(long)]
+    binary: PathBuf,
+    /// Transfers to make.
+    #[arg(long)]
+    transfers: u64,
+    /// Questions of each kind, before and after a restart.
+    #[arg(long)]
+    questions: u64,
+    /// Seed of the load and of the questions; drawn when not given.
+    #[arg(long)]
+    seed: Option<u64>,
 }
 
 /// What to fuzz, how long.
@@ -65,6 +100,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().campaign {
         Campaign::Fuzz(options) => run_fuzz(&options),
         Campaign::Crash(options) => run_crash(&options),
+        Campaign::FullDisk(options) => run_full_disk(&options),
+        Campaign::Scale(options) => run_scale(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -145,18 +182,79 @@ fn run_crash(options: &CrashOptions) -> Result<()> {
         "{} calls, {} answered, {} rows, {} kills while starting, slowest start {:?}",
         report.calls, report.answered, report.rows, report.killed_while_starting, report.slowest_start
     );
-    for (violation, calls) in report.violations.iter().take(10) {
+    judge(&report.violations, seed)?;
+    folder.disable_cleanup(false);
+    Ok(())
+}
+
+fn run_full_disk(options: &FullDiskOptions) -> Result<()> {
+    let seed = options.seed.map_or_else(draw_seed, Ok)?;
+    let folder = tempfile::Builder::new().prefix("shanraq-full-disk-").tempdir()?;
+    println!("seed {seed}, {:?}", options.file_system);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let wanted = full_disk::Options {
+        binary: options.binary.clone(),
+        seed,
+        file_system: options.file_system,
+    };
+    let report = runtime.block_on(full_disk::run(&wanted, folder.path(), |line| println!("{line}")))?;
+    println!("{}", report.verified);
+    println!(
+        "{} calls, {} answered, {} refused for want of room, {} rows",
+        report.calls, report.answered, report.refused, report.rows
+    );
+    judge(&report.violations, seed)
+}
+
+fn run_scale(options: &ScaleOptions) -> Result<()> {
+    let seed = options.seed.map_or_else(draw_seed, Ok)?;
+    let folder = tempfile::Builder::new().prefix("shanraq-scale-").tempdir()?;
+    println!("seed {seed}, {} transfers", options.transfers);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let wanted = scale::Options {
+        binary: options.binary.clone(),
+        transfers: options.transfers,
+        questions: options.questions,
+        seed,
+    };
+    let report = runtime.block_on(scale::run(&wanted, folder.path(), |line| println!("{line}")))?;
+    println!(
+        "{} rows loaded in {:.1?}; started again in {:.1?}",
+        report.rows, report.loading, report.restart
+    );
+    for (when, tallies) in [
+        ("before the restart", &report.before),
+        ("after it", &report.after),
+    ] {
+        println!(
+            "{when:<38} {:>6} {:>10} {:>10} {:>10}",
+            "calls", "compared", "p50", "p99"
+        );
+        for tally in tallies {
+            let (p50, p99) = (format!("{:.1?}", tally.p50), format!("{:.1?}", tally.p99));
+            println!(
+                "  {:<36} {:>6} {:>10} {p50:>10} {p99:>10}",
+                tally.name, tally.calls, tally.compared
+            );
+        }
+    }
+    println!("every answer was right");
+    Ok(())
+}
+
+/// Shows the broken promises, with what was asked under the ids concerned.
+fn judge(violations: &[(crash::Violation, Vec<crash::Call>)], seed: u64) -> Result<()> {
+    for (violation, calls) in violations.iter().take(10) {
         println!("{violation:?}");
         for call in calls {
             println!("    {call:?}");
         }
     }
-    if report.violations.is_empty() {
+    if violations.is_empty() {
         println!("every promise was kept");
-        folder.disable_cleanup(false);
         return Ok(());
     }
-    bail!("{} promises were broken (seed {seed})", report.violations.len())
+    bail!("{} promises were broken (seed {seed})", violations.len())
 }
 
 fn draw_seed() -> Result<u64> {

@@ -1,13 +1,14 @@
 //! The course of the crash test: load, kill, restart, look; again and again; then everything at the end.
 
-use super::checker::{Observed, ObservedRow, Violation, check};
+use super::checker::Violation;
 use super::clients::{Shared, attempt, run_client};
 use super::load::{Load, Request, accounts};
-use super::process::NodeProcess;
-use super::record::{Call, Heard, burns_id};
+use super::look::{PAGE, is_acknowledged, look_up, observe, violations};
+use super::record::{Call, burns_id};
+use crate::process::NodeProcess;
 use anyhow::{Context, Result, ensure};
-use client::{Client, Query};
-use ledger::{AccountId, CreateAccountResult, CreateTransferResult, RowKind, TransferId};
+use client::Client;
+use ledger::CreateAccountResult;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::path::{Path, PathBuf};
@@ -23,8 +24,6 @@ const ANSWERS_MAX: u64 = 4_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Ids of each kind that are tried once more at the end.
 const TRIED_AGAIN: usize = 2_000;
-/// The most ids in one look-up, rows in one page.
-const PAGE: usize = 8_190;
 
 /// What the test is to do.
 pub struct Options {
@@ -166,28 +165,7 @@ impl Campaign {
     async fn look_up_recent(&mut self) -> Result<usize> {
         let calls = self.shared.calls_from(self.looked_up);
         self.looked_up += calls.len();
-        let acknowledged: Vec<&Call> = calls.iter().filter(|call| is_acknowledged(call)).collect();
-        for chunk in acknowledged.chunks(PAGE) {
-            let ids: Vec<TransferId> = chunk.iter().map(|call| call.transfer.id).collect();
-            let found = self.client.lookup_transfers(&ids).await?;
-            ensure!(
-                found.len() == ids.len(),
-                "{} of {} acknowledged transfers are gone",
-                ids.len() - found.len(),
-                ids.len()
-            );
-            for (call, record) in chunk.iter().zip(found) {
-                let Heard::Reply(reply) = call.heard else { continue };
-                let same =
-                    record.transfer.id == call.transfer.id && record.transfer.timestamp == reply.timestamp;
-                ensure!(
-                    same,
-                    "{:?} was acknowledged as {reply:?} and is there as {record:?}",
-                    call.transfer
-                );
-            }
-        }
-        Ok(acknowledged.len())
+        look_up(&self.client, &calls).await
     }
 
     /// Tries ids again, kills it once more, reads everything and checks it.
@@ -196,18 +174,7 @@ impl Campaign {
         self.kill_and_restart().await?;
         let observed = observe(&self.client).await?;
         let calls = self.shared.calls_from(0);
-        let under = |id| {
-            calls
-                .iter()
-                .filter(|call| Some(call.transfer.id) == id)
-                .copied()
-                .collect()
-        };
-        let violations = check(&calls, &observed);
-        let violations = violations
-            .into_iter()
-            .map(|found| (found.clone(), under(found.transfer())))
-            .collect();
+        let violations = violations(&calls, &observed);
         self.node.stop()?;
         let verified = self.node.verify()?;
         let complaints = self.node.complaints();
@@ -247,13 +214,6 @@ impl Campaign {
     }
 }
 
-fn is_acknowledged(call: &Call) -> bool {
-    matches!(
-        call.heard.result(),
-        Some(CreateTransferResult::Created | CreateTransferResult::Exists)
-    )
-}
-
 /// Gives up sooner than some restarts take, so that clients meet every kind of answer.
 async fn connect(node: &NodeProcess) -> Result<Client> {
     let options = client::Options {
@@ -261,42 +221,4 @@ async fn connect(node: &NodeProcess) -> Result<Client> {
         ..client::Options::default()
     };
     Ok(Client::connect_with(&node.endpoint(), options).await?)
-}
-
-/// Everything that the node shows.
-async fn observe(client: &Client) -> Result<Observed> {
-    let mut query = Query {
-        limit: PAGE as u32,
-        oldest_first: true,
-        ..Query::default()
-    };
-    let mut rows = Vec::new();
-    loop {
-        let page = client.query_transfers(&query).await?;
-        rows.extend(page.items.into_iter().map(|record| ObservedRow {
-            kind: if record.expired {
-                RowKind::Expired
-            } else {
-                RowKind::Applied
-            },
-            transfer: record.transfer,
-            debit: record.debit_balances,
-            credit: record.credit_balances,
-            metadata: record.metadata_json,
-        }));
-        let Some(next) = page.next_page else { break };
-        query.page = Some(next);
-    }
-    let ids: Vec<AccountId> = accounts().iter().map(|account| account.id).collect();
-    let found = client.lookup_accounts(&ids).await?;
-    ensure!(
-        found.len() == ids.len(),
-        "{} of {} accounts are gone",
-        ids.len() - found.len(),
-        ids.len()
-    );
-    Ok(Observed {
-        rows,
-        accounts: found.into_iter().map(|record| record.account).collect(),
-    })
 }

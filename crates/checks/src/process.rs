@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 pub struct NodeProcess {
     binary: PathBuf,
     data: PathBuf,
+    config: PathBuf,
     log: PathBuf,
     port: u16,
     child: Option<Child>,
@@ -21,18 +22,38 @@ impl NodeProcess {
     /// Chooses a port that stays the same over restarts, so that clients find the node again. Starts nothing.
     pub fn new(binary: &Path, folder: &Path) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        Ok(Self {
+        let node = Self {
             binary: binary.to_path_buf(),
             data: folder.join("data"),
+            config: folder.join("config.toml"),
             log: folder.join("node.log"),
             port,
             child: None,
-        })
+        };
+        node.configure("")?;
+        Ok(node)
+    }
+
+    /// Keeps its data elsewhere than in the folder.
+    #[must_use]
+    pub fn with_data(mut self, data: &Path) -> Self {
+        self.data = data.to_path_buf();
+        self
+    }
+
+    /// Gives it another configuration (TOML), which holds from its next start on.
+    pub fn configure(&self, toml: &str) -> Result<()> {
+        std::fs::write(&self.config, toml).with_context(|| format!("cannot write {}", self.config.display()))
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// For clients.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.address())
     }
 
     /// Starts it without waiting for anything.
@@ -40,15 +61,11 @@ impl NodeProcess {
         assert!(self.child.is_none(), "it runs already");
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.binary);
-        command.args([
-            "serve",
-            "--json",
-            "--listen",
-            &format!("127.0.0.1:{}", self.port),
-            "--dir",
-        ]);
         command
+            .args(["serve", "--json", "--listen", &self.address(), "--dir"])
             .arg(&self.data)
+            .arg("--config")
+            .arg(&self.config)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);

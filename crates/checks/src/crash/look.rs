@@ -1,0 +1,97 @@
+//! What a node shows, asked through its interface, and how that is held against what clients heard.
+
+use super::checker::{Observed, ObservedRow, Violation, check};
+use super::load::accounts;
+use super::record::{Call, Heard};
+use anyhow::{Result, ensure};
+use client::{Client, Query};
+use ledger::{AccountId, CreateTransferResult, RowKind, TransferId};
+
+/// The most ids in one look-up, rows in one page.
+pub const PAGE: usize = 8_190;
+
+/// Whether the node promised that it is done.
+pub fn is_acknowledged(call: &Call) -> bool {
+    matches!(
+        call.heard.result(),
+        Some(CreateTransferResult::Created | CreateTransferResult::Exists)
+    )
+}
+
+/// Looks up everything that was acknowledged among the calls, and says how much that is.
+pub async fn look_up(client: &Client, calls: &[Call]) -> Result<usize> {
+    let acknowledged: Vec<&Call> = calls.iter().filter(|call| is_acknowledged(call)).collect();
+    for chunk in acknowledged.chunks(PAGE) {
+        let ids: Vec<TransferId> = chunk.iter().map(|call| call.transfer.id).collect();
+        let found = client.lookup_transfers(&ids).await?;
+        ensure!(
+            found.len() == ids.len(),
+            "{} of {} acknowledged transfers are gone",
+            ids.len() - found.len(),
+            ids.len()
+        );
+        for (call, record) in chunk.iter().zip(found) {
+            let Heard::Reply(reply) = call.heard else { continue };
+            let same = record.transfer.id == call.transfer.id && record.transfer.timestamp == reply.timestamp;
+            ensure!(
+                same,
+                "{:?} was acknowledged as {reply:?} and is there as {record:?}",
+                call.transfer
+            );
+        }
+    }
+    Ok(acknowledged.len())
+}
+
+/// Broken promises, each with the calls under its id.
+pub fn violations(calls: &[Call], observed: &Observed) -> Vec<(Violation, Vec<Call>)> {
+    let under = |id| {
+        calls
+            .iter()
+            .filter(|call| Some(call.transfer.id) == id)
+            .copied()
+            .collect()
+    };
+    check(calls, observed)
+        .into_iter()
+        .map(|found| (found.clone(), under(found.transfer())))
+        .collect()
+}
+
+/// Everything that the node shows.
+pub async fn observe(client: &Client) -> Result<Observed> {
+    let mut query = Query {
+        limit: PAGE as u32,
+        oldest_first: true,
+        ..Query::default()
+    };
+    let mut rows = Vec::new();
+    loop {
+        let page = client.query_transfers(&query).await?;
+        rows.extend(page.items.into_iter().map(|record| ObservedRow {
+            kind: if record.expired {
+                RowKind::Expired
+            } else {
+                RowKind::Applied
+            },
+            transfer: record.transfer,
+            debit: record.debit_balances,
+            credit: record.credit_balances,
+            metadata: record.metadata_json,
+        }));
+        let Some(next) = page.next_page else { break };
+        query.page = Some(next);
+    }
+    let ids: Vec<AccountId> = accounts().iter().map(|account| account.id).collect();
+    let found = client.lookup_accounts(&ids).await?;
+    ensure!(
+        found.len() == ids.len(),
+        "{} of {} accounts are gone",
+        ids.len() - found.len(),
+        ids.len()
+    );
+    Ok(Observed {
+        rows,
+        accounts: found.into_iter().map(|record| record.account).collect(),
+    })
+}

@@ -39,6 +39,17 @@ pub struct Block {
     pub hash: BlockHash,
 }
 
+impl Block {
+    /// Timestamp of its last event; the next block's first must be above it, since replay gives it none below.
+    #[must_use]
+    pub fn last_event_timestamp(&self) -> TimestampNs {
+        self.entries.last().map_or(self.timestamp, |entry| {
+            let events = entry.results.events().max(1);
+            TimestampNs(entry.timestamp.0 + events as u64 - 1)
+        })
+    }
+}
+
 /// A command and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -63,4 +74,18 @@ pub enum Results {
     Expired(Vec<TransferId>),
     /// Of `DescribeLedger`.
     Described(DescribeLedgerResult),
+}
+
+impl Results {
+    /// How many events they are of.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Accounts(results) => results.len(),
+            Self::Transfers(results) => results.len(),
+            Self::Expired(ids) => ids.len(),
+            Self::Described(_) => 1,
+        }
+    }
 }

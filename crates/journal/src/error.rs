@@ -142,6 +142,9 @@ pub enum Damage {
     /// The filler after the block was changed.
     #[error("the padding is damaged")]
     Padding,
+    /// Where a block is kept in parts: a part is missing, doubled, or not of this block.
+    #[error("the block's parts do not fit together: {0}")]
+    Parts(&'static str),
     /// Ciphertext, tag or header were changed, or the key is not at hand.
     #[error("the body cannot be decrypted: {0}")]
     Key(#[source] KeyError),

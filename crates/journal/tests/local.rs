@@ -520,3 +520,30 @@ fn epoch_draft(time: u64) -> journal::Draft {
     draft.push(outcome.timestamp, &command, &outcome);
     draft
 }
+
+#[test]
+fn a_term_begins_with_an_epoch_block_that_replay_accepts() {
+    let storage = memory(1);
+    let (mut journal, _) = open(&storage).unwrap();
+    let first = journal.begin_term(WriterId(5), common::time(1)).unwrap();
+    assert_eq!((first.epoch, journal.head().height), (1, Height(1)));
+    // The last command of a block takes as many nanoseconds as it has events.
+    let mut long = Draft::new();
+    let (command, outcome) = request(7, 100);
+    long.push(common::time(2), &command, &outcome);
+    journal.append(first, &mut long).unwrap();
+    let second = journal.begin_term(WriterId(6), common::time(1)).unwrap();
+    assert_eq!((second.epoch, journal.head().height), (2, Height(3)));
+    assert_eq!(
+        journal.head().timestamp,
+        TimestampNs(common::time(2).0 + 100),
+        "the clock is behind, so time goes on from the last event"
+    );
+    journal
+        .append(second, &mut draft(1_000, 1))
+        .expect("the term goes on under its own name");
+    assert!(matches!(
+        journal.append(first, &mut draft(2_000, 1)),
+        Err(AppendError::SteppedDown)
+    ));
+}

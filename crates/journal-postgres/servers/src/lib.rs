@@ -1,0 +1,190 @@
+//! Real PostgreSQL servers for tests and measurements: a primary and streaming standbys on this machine's loopback.
+//!
+//! Owns: starting, breaking and ending them. Must not: ship in the product, or leave a process behind: servers end
+//! when their handle is dropped, and also when the process that started them dies in whatever way.
+
+mod process;
+mod server;
+
+pub use server::{Mode, Server};
+
+use process::run_as_postgres;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// The superuser's name; its password is random for every group of servers.
+pub const SUPERUSER: &str = "postgres";
+
+/// How a group of servers is made.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many streaming standbys.
+    pub standbys: usize,
+    /// WAL segment size in MiB.
+    pub wal_segment_mib: u32,
+    /// Lines for `postgresql.conf` of every server.
+    pub settings: Vec<String>,
+    /// Where the data directories go; the system's temporary directory by default.
+    pub directory: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            standbys: 2,
+            wal_segment_mib: 1,
+            settings: vec![
+                "shared_buffers = 32MB".into(),
+                "min_wal_size = 8MB".into(),
+                "max_connections = 40".into(),
+            ],
+            directory: None,
+        }
+    }
+}
+
+/// A primary and its standbys. All end when this is dropped.
+pub struct Servers {
+    /// Takes writes until told otherwise.
+    pub primary: Server,
+    /// Stream from the primary under the names `pg2`, `pg3`, ….
+    pub standbys: Vec<Server>,
+    root: TempDir,
+}
+
+impl Servers {
+    /// Makes and starts them; returns when all standbys stream, with `synchronous_standby_names` naming them all
+    /// (`ANY 1 (…)`), or empty when there are none.
+    ///
+    /// # Panics
+    /// When PostgreSQL 15's programs are missing or refuse.
+    #[must_use]
+    pub fn start(options: &Options) -> Self {
+        let root = match &options.directory {
+            Some(directory) => TempDir::with_prefix_in("shanraq-pg-", directory),
+            None => TempDir::with_prefix("shanraq-pg-"),
+        }
+        .expect("a temporary directory can be made");
+        process::give_to_postgres(root.path());
+        let password = write_password(root.path());
+        let mut settings = options.settings.clone();
+        settings.push(format!("unix_socket_directories = '{}'", root.path().display()));
+        let primary = Self::start_primary(options, root.path(), &password, &settings);
+        let mut servers = Self {
+            primary,
+            standbys: Vec::new(),
+            root,
+        };
+        for number in 2..2 + options.standbys {
+            servers.add_standby(&format!("pg{number}"), &password);
+        }
+        if options.standbys > 0 {
+            let names: Vec<_> = servers.standbys.iter().map(|it| it.name.as_str()).collect();
+            servers.set(
+                "synchronous_standby_names",
+                &format!("ANY 1 ({})", names.join(",")),
+            );
+        }
+        servers
+    }
+
+    fn start_primary(options: &Options, root: &Path, password: &str, settings: &[String]) -> Server {
+        let data = root.join("pg1");
+        run_as_postgres(
+            Command::new(process::program("initdb"))
+                .arg("--pgdata")
+                .arg(&data)
+                .args(["--no-sync", "--no-locale", "--encoding=UTF8", "--data-checksums"])
+                .args(["--auth=scram-sha-256", "--username", SUPERUSER])
+                .arg(format!("--wal-segsize={}", options.wal_segment_mib))
+                .arg("--pwfile")
+                .arg(root.join("password")),
+        );
+        let mut text = String::from("listen_addresses = '127.0.0.1'\nlogging_collector = off\n");
+        text.push_str("log_min_messages = log\nwal_level = replica\nmax_wal_senders = 10\n");
+        text.push_str("hot_standby = on\nwal_keep_size = 256MB\n");
+        for line in settings {
+            writeln!(text, "{line}").expect("strings take everything");
+        }
+        process::append(&data.join("postgresql.conf"), &text);
+        let line = "host replication all 127.0.0.1/32 scram-sha-256\n";
+        process::append(&data.join("pg_hba.conf"), line);
+        let mut server = Server::new("pg1", data, password);
+        server.start();
+        server
+    }
+
+    /// Makes one more standby by `pg_basebackup` and waits until it streams.
+    ///
+    /// # Panics
+    /// When PostgreSQL's programs refuse.
+    fn add_standby(&mut self, name: &str, password: &str) {
+        let data = self.root.path().join(name);
+        let from = format!(
+            "host=127.0.0.1 port={} user={SUPERUSER} passfile={} application_name={name}",
+            self.primary.port,
+            self.root.path().join("pgpass").display()
+        );
+        run_as_postgres(
+            Command::new(process::program("pg_basebackup"))
+                .arg("--pgdata")
+                .arg(&data)
+                .args([
+                    "--write-recovery-conf",
+                    "--wal-method=stream",
+                    "--checkpoint=fast",
+                ])
+                .args(["--no-sync", "--dbname", &from]),
+        );
+        // Shown by `pg_stat_replication`: the name in primary_conninfo, not that of the cluster.
+        let mut server = Server::new(name, data, password);
+        server.start();
+        self.standbys.push(server);
+        self.wait_streaming(name);
+    }
+
+    /// Waits until a standby of that name streams.
+    ///
+    /// # Panics
+    /// When it does not within a minute.
+    pub fn wait_streaming(&self, name: &str) {
+        let sql = format!(
+            "select count(*) from pg_stat_replication where application_name = '{name}' and state = 'streaming'"
+        );
+        self.primary.wait_for(&sql, "1");
+    }
+
+    /// Changes a setting of the primary for everybody, behind the back of those connected, and waits until it holds.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn set(&self, name: &str, value: &str) {
+        self.primary.set(name, value);
+    }
+
+    /// Where the servers' directories are, and the file `password` with the superuser's password.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// A file that holds the superuser's password and nothing else.
+    #[must_use]
+    pub fn password_file(&self) -> PathBuf {
+        self.root.path().join("password")
+    }
+}
+
+/// A random password, in a file of its own and as a `pgpass` line for every server of the group.
+fn write_password(root: &Path) -> String {
+    let bytes = std::fs::read("/proc/sys/kernel/random/uuid").expect("the kernel gives random numbers");
+    let password = String::from_utf8(bytes)
+        .expect("a UUID is text")
+        .trim()
+        .to_owned();
+    process::write_private(&root.join("password"), &password);
+    process::write_private(&root.join("pgpass"), &format!("*:*:*:*:{password}\n"));
+    password
+}

@@ -1,0 +1,234 @@
+//! One session with the server, driven by hand from the thread that asks. Owns: the socket, and the order of notices
+//! and answers. Must not: swallow a warning, send a cancel, or go on after the connection broke.
+//!
+//! PostgreSQL says that a commit did not wait for its standbys by a notice of severity WARNING between
+//! CommandComplete and ReadyForQuery. `tokio-postgres` hands out notices apart from answers, so whoever lets its
+//! connection run by itself cannot tell which came first. Here one task polls both: every notice that was read
+//! before an answer was complete is known when that answer is given out.
+
+use crate::{ConnectOptions, PostgresError};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+use tokio_postgres::error::{DbError, Severity};
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, Socket};
+
+/// Makes an append that hangs give up, from any thread: its socket is closed without a word (a cancel would make a
+/// block visible that no standby has) and its outcome is unknown.
+#[derive(Clone, Debug, Default)]
+pub struct AbortHandle(Arc<Abort>);
+
+#[derive(Debug, Default)]
+struct Abort {
+    requested: AtomicBool,
+    notify: Notify,
+}
+
+impl AbortHandle {
+    /// Gives up whatever is under way, and all that is begun before the next term.
+    pub fn abort(&self) {
+        self.0.requested.store(true, Ordering::SeqCst);
+        self.0.notify.notify_one();
+    }
+
+    /// A new term may try again.
+    pub(crate) fn reset(&self) {
+        self.0.requested.store(false, Ordering::SeqCst);
+    }
+
+    fn is_requested(&self) -> bool {
+        self.0.requested.load(Ordering::SeqCst)
+    }
+}
+
+/// What the session is for; decides how it is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Appends: few statements, repeated; no plan may cost time in the middle.
+    Append,
+    /// Reads.
+    Read,
+    /// Changes the schema, vacuums.
+    Maintain,
+}
+
+/// One session. Dropping it closes the socket.
+pub(crate) struct Link {
+    // Before the runtime, with which the socket is registered.
+    client: Client,
+    wire: Connection<Socket, NoTlsStream>,
+    runtime: Runtime,
+    abort: AbortHandle,
+}
+
+/// What every session sets for itself, so that neither server, database nor role can set it otherwise.
+/// `client_min_messages` above warning would hide the very warnings that finality rests on.
+const SETTINGS: &str = "set client_min_messages = warning; set statement_timeout = 0; set lock_timeout = 0; \
+     set idle_in_transaction_session_timeout = 0; set idle_session_timeout = 0; \
+     set default_transaction_isolation = 'read committed'; set search_path = pg_catalog; set jit = off; \
+     set bytea_output = hex; set default_transaction_deferrable = off;";
+
+impl Link {
+    /// Connects and sets the session up.
+    pub(crate) fn open(
+        options: &ConnectOptions,
+        purpose: Purpose,
+        abort: AbortHandle,
+    ) -> Result<Self, PostgresError> {
+        options.check()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| PostgresError::System {
+                action: "start the connection's event loop",
+                source,
+            })?;
+        let config = options.config(purpose == Purpose::Append);
+        let connected = runtime.block_on(async {
+            tokio::select! {
+                connected = config.connect(NoTls) => Some(connected),
+                () = abort.requested() => None,
+            }
+        });
+        let action = "connect";
+        let (client, wire) = connected
+            .ok_or(PostgresError::Aborted { action })?
+            .map_err(|source| PostgresError::Connect {
+                target: options.target(),
+                source,
+            })?;
+        let mut link = Self {
+            client,
+            wire,
+            runtime,
+            abort,
+        };
+        link.batch("set the session up", SETTINGS)?;
+        match purpose {
+            // No statistics are kept of tables that only grow; the key is always right.
+            Purpose::Append => link.batch(
+                "set the session up",
+                "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off;",
+            )?,
+            Purpose::Read => link.batch(
+                "set the session up",
+                "set default_transaction_read_only = on; set enable_seqscan = off; set enable_bitmapscan = off;",
+            )?,
+            Purpose::Maintain => {}
+        }
+        Ok(link)
+    }
+
+    /// Sends what `work` asks for in one flight and gives its output when all of it is answered. Fails when a warning
+    /// came before that, when the connection broke and `work` could not end, or when it was told to give up.
+    pub(crate) fn flight<T>(
+        &mut self,
+        action: &'static str,
+        work: impl AsyncFnOnce(&Client) -> T,
+    ) -> Result<T, PostgresError> {
+        let Self {
+            client,
+            wire,
+            runtime,
+            abort,
+        } = self;
+        let mut warning = None;
+        let output = runtime.block_on(async {
+            let mut work = pin!(work(client));
+            let mut aborted = pin!(abort.requested());
+            poll_fn(|cx| {
+                if aborted.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Err(PostgresError::Aborted { action }));
+                }
+                // First, so that all requests of the flight are at hand and leave in one write.
+                if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(output));
+                }
+                // To the end of what has arrived: a notice is read before the answer that it precedes.
+                let ended = loop {
+                    match wire.poll_message(cx) {
+                        Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
+                            if is_warning(&notice) && warning.is_none() {
+                                warning = Some(PostgresError::warned(action, &notice));
+                            }
+                        }
+                        Poll::Ready(Some(Ok(_))) => {}
+                        Poll::Ready(Some(Err(error))) => break Some(error.to_string()),
+                        Poll::Ready(None) => break Some("the server closed it".to_owned()),
+                        Poll::Pending => break None,
+                    }
+                };
+                match (work.as_mut().poll(cx), ended) {
+                    (Poll::Ready(output), _) => Poll::Ready(Ok(output)),
+                    (Poll::Pending, None) => Poll::Pending,
+                    (Poll::Pending, Some(reason)) => {
+                        Poll::Ready(Err(PostgresError::Broken { action, reason }))
+                    }
+                }
+            })
+            .await
+        });
+        match warning {
+            Some(warning) => Err(warning),
+            None => output,
+        }
+    }
+
+    /// One or more statements without an answer worth reading.
+    pub(crate) fn batch(&mut self, action: &'static str, sql: &str) -> Result<(), PostgresError> {
+        self.ask(action, async |client| client.batch_execute(sql).await)
+    }
+
+    /// A flight that ends in one answer.
+    pub(crate) fn ask<T>(
+        &mut self,
+        action: &'static str,
+        work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, PostgresError> {
+        self.flight(action, work)?.map_err(|error| failed(action, error))
+    }
+
+    /// Waits as long as the server is expected to need, unless told to give up.
+    pub(crate) fn pause(&self, action: &'static str, time: std::time::Duration) -> Result<(), PostgresError> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                () = tokio::time::sleep(time) => Ok(()),
+                () = self.abort.requested() => Err(PostgresError::Aborted { action }),
+            }
+        })
+    }
+}
+
+impl AbortHandle {
+    async fn requested(&self) {
+        while !self.is_requested() {
+            self.0.notify.notified().await;
+        }
+    }
+}
+
+/// Judged by the severity that is the same in every language; one that is not told counts as a warning.
+fn is_warning(notice: &DbError) -> bool {
+    !matches!(
+        notice.parsed_severity(),
+        Some(Severity::Notice | Severity::Info | Severity::Log | Severity::Debug)
+    )
+}
+
+/// A failed request: refused by the server and so undone, or cut off and so unknown.
+pub(crate) fn failed(action: &'static str, source: tokio_postgres::Error) -> PostgresError {
+    match source.as_db_error().map(DbError::parsed_severity) {
+        Some(Some(Severity::Error)) => PostgresError::Refused { action, source },
+        _ => PostgresError::Broken {
+            action,
+            reason: source
+                .as_db_error()
+                .map_or_else(|| source.to_string(), |refusal| refusal.message().to_owned()),
+        },
+    }
+}

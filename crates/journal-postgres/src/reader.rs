@@ -1,0 +1,238 @@
+//! The reader's side: final blocks only. Owns: sessions for reading. Must not: give out a part of a block, or one that
+//! may still vanish, under the name of a final one.
+
+use crate::link::{AbortHandle, Link, Purpose};
+use crate::schema::check_version;
+use crate::tables::{block, last_final, open, rows, visible, whole};
+use crate::{ConnectOptions, PostgresError, PostgresOptions, error::damaged};
+use journal::{Block, BlockReader, BlockScan, Damage, Head, JournalError, Opener, ShardId};
+use ledger::Height;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use storage::KeyRing;
+
+/// Rows that a scan asks for at once: 16 MB.
+const SCAN_ROWS: i64 = 2_048;
+/// Sessions kept for the next read.
+const IDLE_MAX: usize = 2;
+
+/// The height up to which blocks are final; never falls.
+#[derive(Debug, Default)]
+pub(crate) struct FinalHead(AtomicU64);
+
+impl FinalHead {
+    pub(crate) fn advance(&self, height: Height) {
+        self.0.fetch_max(height.0, Ordering::SeqCst);
+    }
+
+    pub(crate) fn get(&self) -> Height {
+        Height(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Reads final blocks, from any thread. A writer's reader knows of a block when it is final; one that stands alone
+/// must be told to look ([`PostgresReader::refresh`]), and then sees all but the last block of a term, which only the
+/// next one shows to be final.
+pub struct PostgresReader {
+    connect: ConnectOptions,
+    shard: ShardId,
+    keys: KeyRing,
+    final_head: Arc<FinalHead>,
+    idle: Mutex<Vec<Link>>,
+}
+
+impl PostgresReader {
+    /// A reader that stands alone, at the primary or at a standby, and has looked once.
+    ///
+    /// # Errors
+    /// [`PostgresError`].
+    pub fn open(connect: ConnectOptions, shard: ShardId, keys: KeyRing) -> Result<Self, PostgresError> {
+        let reader = Self {
+            connect,
+            shard,
+            keys,
+            final_head: Arc::default(),
+            idle: Mutex::default(),
+        };
+        reader.refresh()?;
+        Ok(reader)
+    }
+
+    /// A writer's reader.
+    pub(crate) fn sharing(options: &PostgresOptions, keys: KeyRing, final_head: Arc<FinalHead>) -> Self {
+        let mut connect = options.connect.clone();
+        connect.application_name.push_str(" reader");
+        Self {
+            connect,
+            shard: options.shard,
+            keys,
+            final_head,
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Looks how far blocks are surely final by now, and gives that height.
+    ///
+    /// # Errors
+    /// [`PostgresError`].
+    pub fn refresh(&self) -> Result<Height, PostgresError> {
+        let known = self.final_head.get();
+        let shard = self.shard;
+        let found = self.with_link(|link| match visible(link, shard)? {
+            Some(top) => last_final(link, shard, top.height, known),
+            None => Ok(Height(0)),
+        })?;
+        self.final_head.advance(found);
+        Ok(self.final_head.get())
+    }
+
+    /// The blocks that can be seen above the last final one. Whoever uses them must be able to forget them: they may
+    /// be on no standby, and a failover may put others in their place.
+    ///
+    /// # Errors
+    /// [`PostgresError`].
+    pub fn tentative(&self) -> Result<Vec<Block>, PostgresError> {
+        let (shard, head) = (self.shard, self.final_head.get());
+        let mut opener = Opener::new(self.keys.clone());
+        self.with_link(|link| {
+            let top = visible(link, shard)?.map_or(head, |mark| mark.height);
+            (head.0 + 1..=top.0)
+                .map(|height| block(link, &mut opener, shard, Height(height)))
+                .collect()
+        })
+    }
+
+    /// Runs a question on a session of the pool. One that failed is not used again.
+    fn with_link<T>(
+        &self,
+        question: impl FnOnce(&mut Link) -> Result<T, PostgresError>,
+    ) -> Result<T, PostgresError> {
+        let idle = self.idle.lock().expect("no reader panics with the pool").pop();
+        let mut link = match idle {
+            Some(link) => link,
+            None => {
+                let mut link = Link::open(&self.connect, Purpose::Read, AbortHandle::default())?;
+                check_version(&mut link)?;
+                link
+            }
+        };
+        let answer = question(&mut link)?;
+        let mut idle = self.idle.lock().expect("no reader panics with the pool");
+        if idle.len() < IDLE_MAX {
+            idle.push(link);
+        }
+        Ok(answer)
+    }
+
+    fn place(&self) -> String {
+        self.connect.target()
+    }
+
+    /// Blocks from `from` on, at least one, at most to `to`; each as its height and all of its rows.
+    fn fetch(&self, from: Height, to: Height) -> Result<VecDeque<Vec<crate::chunks::Row>>, PostgresError> {
+        let shard = self.shard;
+        self.with_link(|link| {
+            let read = rows(link, shard, from, to, SCAN_ROWS)?;
+            let was_cut = read.len() as i64 == SCAN_ROWS;
+            let mut blocks = whole(read, was_cut);
+            if was_cut && blocks.len() == 1 {
+                // Larger than what is asked for at once.
+                blocks = whole(rows(link, shard, from, from, i64::MAX)?, false);
+            }
+            if blocks.is_empty() {
+                let seen = visible(link, shard)?.map_or(Height(0), |mark| mark.height);
+                return Err(if seen < from {
+                    // A standby may be behind what we know to be final.
+                    PostgresError::Answer {
+                        action: "read blocks",
+                        reason: format!("height {from} is final, but this server shows only {seen}"),
+                    }
+                } else {
+                    damaged("shanraq.journal", from, Damage::Hole)
+                });
+            }
+            Ok(blocks.into())
+        })
+    }
+}
+
+impl BlockReader for PostgresReader {
+    fn head(&self) -> Height {
+        self.final_head.get()
+    }
+
+    fn read(&self, height: Height) -> Result<Block, JournalError> {
+        let head = self.head();
+        if height.0 == 0 || height > head {
+            return Err(JournalError::NoBlock { height, head });
+        }
+        let opened = self.fetch(height, height).and_then(|blocks| {
+            let mut opener = Opener::new(self.keys.clone());
+            open(&mut opener, self.shard, height, &blocks[0])
+        });
+        opened.map_err(|error| error.into_journal(&self.place()))
+    }
+
+    fn scan(&self, from: Height) -> BlockScan<'_> {
+        Box::new(Scan {
+            reader: self,
+            opener: Opener::new(self.keys.clone()),
+            fetched: VecDeque::new(),
+            next: Height(from.0.max(1)),
+            until: self.head(),
+            before: None,
+        })
+    }
+}
+
+/// Blocks from one height to another.
+struct Scan<'a> {
+    reader: &'a PostgresReader,
+    opener: Opener,
+    fetched: VecDeque<Vec<crate::chunks::Row>>,
+    next: Height,
+    until: Height,
+    before: Option<Head>,
+}
+
+impl Scan<'_> {
+    fn next_block(&mut self) -> Result<Block, PostgresError> {
+        if self.fetched.is_empty() {
+            self.fetched = self.reader.fetch(self.next, self.until)?;
+        }
+        let rows = self.fetched.pop_front().expect("a fetch gives at least one");
+        let (shard, height) = (self.reader.shard, self.next);
+        if rows[0].height != height {
+            return Err(damaged("shanraq.journal", height, Damage::Hole));
+        }
+        let (header, mut ciphertext) = crate::chunks::join(shard, height, &rows)
+            .map_err(|damage| damaged("shanraq.journal", height, damage))?;
+        let follows = self
+            .before
+            .as_ref()
+            .map_or(Ok(()), |before| header.follows(shard, before));
+        let block = follows
+            .and_then(|()| self.opener.open(&header, &mut ciphertext))
+            .map_err(|damage| damaged("shanraq.journal", height, damage))?;
+        self.before = Some(Head::of(&block));
+        self.next = Height(height.0 + 1);
+        Ok(block)
+    }
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Result<Block, JournalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next > self.until {
+            return None;
+        }
+        let block = self.next_block();
+        if block.is_err() {
+            // Nothing after a fault is worth trusting.
+            self.until = Height(0);
+        }
+        Some(block.map_err(|error| error.into_journal(&self.reader.place())))
+    }
+}

@@ -1,12 +1,12 @@
-//! Shanraq and a peer under the same load, one after the other, on this machine.
+//! `cargo xtask bench`: Shanraq against its budgets, or Shanraq and a peer under the same load, one after the other.
 //!
 //! Owns: the workload's parameters, the order of the two runs, the comparison. The peer is a stored-procedure ledger on
 //! PostgreSQL (`xtask/sql/ledger.sql`), tuned, as durable as Shanraq: each call is answered after its fdatasync.
 
-use crate::binary;
 use crate::machine::Machine;
 use crate::postgres::{Cluster, DURABILITY, settings};
 use crate::process::{capture, shown};
+use crate::{binary, budget};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
@@ -46,15 +46,22 @@ const OURS: &[Workload] = &[
 
 /// What to measure against what.
 #[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("against").required(true))]
 pub struct Options {
     /// The system to measure Shanraq against.
-    #[arg(long, value_enum)]
-    peer: Peer,
+    #[arg(long, value_enum, group = "against")]
+    peer: Option<Peer>,
+    /// Hold every workload against its limits in benchmarks/budgets.toml; exit code 1 when one is broken.
+    #[arg(long, group = "against")]
+    budget: bool,
+    /// Only the budgets of this workload; may be given more than once.
+    #[arg(long, value_name = "WORKLOAD", requires = "budget")]
+    only: Vec<String>,
     /// Transfers for the peer to make; Shanraq makes several times as many, so that the runs last about as long.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..), requires = "peer")]
     transfers: u64,
     /// Connections to the peer, each waiting for its answer before the next call.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_000), requires = "peer")]
     clients: u64,
     /// Seed of the load.
     #[arg(long, default_value_t = 1)]
@@ -63,10 +70,10 @@ pub struct Options {
     #[arg(long, default_value = "/var/tmp")]
     dir: PathBuf,
     /// A setting for the peer besides, or instead of, those that are printed, `NAME=VALUE`; may be given more than once.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting, requires = "peer")]
     settings: Vec<(String, String)>,
     /// Leave Shanraq out: only the peer's figure.
-    #[arg(long)]
+    #[arg(long, requires = "peer")]
     peer_only: bool,
     /// Print one JSON object and nothing else.
     #[arg(long)]
@@ -101,9 +108,8 @@ struct Figures {
     max_ms: f64,
 }
 
-/// Runs both sides and prints the comparison.
+/// Runs what is asked for.
 pub fn run(options: &Options) -> Result<()> {
-    let Peer::Postgres = options.peer;
     let folder = tempfile::Builder::new()
         .prefix("shanraq-bench-")
         .tempdir_in(&options.dir)?;
@@ -114,6 +120,19 @@ pub fn run(options: &Options) -> Result<()> {
         "{} is memory, not a disk: choose another with --dir",
         options.dir.display()
     );
+    match options.peer {
+        Some(Peer::Postgres) => against_postgres(options, folder.path(), &machine),
+        None => {
+            if !options.json {
+                println!("machine   {machine}");
+            }
+            budget::run(&options.only, folder.path(), options.seed, options.json)
+        }
+    }
+}
+
+/// Runs both sides and prints the comparison.
+fn against_postgres(options: &Options, folder: &Path, machine: &Machine) -> Result<()> {
     // Built before anything is measured.
     let binary = if options.peer_only {
         None
@@ -122,13 +141,13 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let settings = settings(machine.memory_mib, &options.settings);
     if !options.json {
-        print_head(options, &machine, &settings);
+        print_head(options, machine, &settings);
     }
-    let (version, peer) = run_postgres(options, folder.path(), &settings)?;
+    let (version, peer) = run_postgres(options, folder, &settings)?;
     let mut ours = Vec::new();
     if let Some(binary) = &binary {
         for workload in OURS {
-            ours.push(run_shanraq(options, binary, folder.path(), workload)?);
+            ours.push(run_shanraq(options, binary, folder, workload)?);
         }
     }
     if options.json {

@@ -6,6 +6,7 @@
 
 mod bench;
 mod binary;
+mod budget;
 mod campaigns;
 mod documents;
 mod edges;
@@ -35,7 +36,7 @@ struct Cli {
 enum Task {
     /// Everything that CI runs, step by step, with the time that each step takes.
     Test(steps::Options),
-    /// Shanraq and a peer under the same load, one after the other, on this machine.
+    /// Shanraq against its budgets, or against a peer under the same load, on this machine.
     Bench(bench::Options),
     /// Kills a real node again and again under load, and looks for anything acknowledged that was lost, changed or doubled.
     Crash(campaigns::CrashOptions),

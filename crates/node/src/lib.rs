@@ -27,14 +27,16 @@ pub use handle::*;
 pub use node::{Feed, Node};
 pub use options::NodeOptions;
 pub use priority::Priority;
-pub use recovery::Layout;
+pub use recovery::{Layout, OpenJournal};
 pub use verify::{VerifyReport, VerifyStage, verify};
 
 /// The node's parts, for the simulator, which runs them in an order of its own on a disk and a clock of its own.
 /// Everyone else uses [`Node`].
 pub mod parts {
     pub use crate::reads::{FoundAccount, Read, ReadAnswer, State};
-    pub use crate::recovery::{Reading, Recovered, apply_block, discard_damaged_index, recover, run_jobs};
+    pub use crate::recovery::{
+        OpenJournal, Reading, Recovered, apply_block, discard_damaged_index, recover, run_jobs,
+    };
     pub use crate::sequencer::{Batch, Sequencer};
     pub use crate::threads::{
         Background, Chore, Chores, DiskWatch, IndexerLoop, SequencerLoop, Shared, ToIndexer, Turn, announce,

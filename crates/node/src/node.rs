@@ -1,20 +1,21 @@
 //! The node as the edges see it. Owns: the threads, and when a read may answer.
 
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::metadata::MetadataSealer;
 use crate::pace::Rests;
 use crate::reads::{FoundAccount, Read, State};
-use crate::recovery::{Layout, Reading, discard_damaged_index, recover};
+use crate::recovery::{Layout, OpenJournal, Reading, begin_term, discard_damaged_index, recover};
 use crate::sequencer::Sequencer;
 use crate::threads::{
-    self, Background, Chores, Committer, DiskWatch, INDEX_BACKLOG_MAX, MERGE_BACKLOG_MAX, Shared,
+    self, Background, Chores, Committer, DiskWatch, INDEX_BACKLOG_MAX, MERGE_BACKLOG_MAX, SequencerLoop,
+    Shared,
 };
 use crate::{
     AccountEntries, AccountView, BalanceAt, NodeError, NodeOptions, Page, ReadError, Reply, Request, Status,
     SubmitError, TransferView, TrialBalance, trial,
 };
 use history::{AccountSide, Filter, HistoryError, Reader, StoredRow};
-use journal::{Block, BlockReader, Journal, Term, WriterId};
+use journal::{Block, BlockReader, Term, WriterId};
 use ledger::{
     AccountId, AccountNumber, EVENTS_PER_REQUEST_MAX, Height, LedgerDescription, LedgerId, RowNumber, Sealed,
     TimestampNs, TransferId,
@@ -43,6 +44,23 @@ struct Inner {
     running: Mutex<Option<Running>>,
 }
 
+/// How the writer's term begins.
+#[derive(Clone, Copy)]
+enum TermStart {
+    /// With a block that stands.
+    Begun(Term),
+    /// With the sequencer's first block, whenever the disk has room for it: nobody else appends.
+    FirstBlock(Term),
+}
+
+impl TermStart {
+    fn term(self) -> Term {
+        match self {
+            Self::Begun(term) | Self::FirstBlock(term) => term,
+        }
+    }
+}
+
 /// What [`Node::stop`] waits for, in that order.
 struct Running {
     sequencer: JoinHandle<()>,
@@ -61,30 +79,67 @@ impl Node {
     /// # Errors
     /// [`NodeError`]; nothing was changed except that a torn tail may have been cut.
     pub fn open(options: &NodeOptions, progress: impl FnMut(Height, Height)) -> Result<Self, NodeError> {
-        let directory = &options.directory;
-        let lock = lock(directory)?;
+        let lock = lock(&options.directory)?;
         let storage: Arc<dyn Storage> = Arc::new(FileSystem);
+        let opened = OpenJournal::local(&storage, options)?;
+        Self::start(options, storage, lock, opened, progress)
+    }
+
+    /// The same on a journal that is elsewhere; the data directory then holds what can be made anew from it.
+    /// Blocking; not to be called on a runtime's worker.
+    ///
+    /// # Errors
+    /// [`NodeError`]; `Append` when the writer's term does not begin.
+    pub fn open_on(
+        options: &NodeOptions,
+        opened: OpenJournal,
+        progress: impl FnMut(Height, Height),
+    ) -> Result<Self, NodeError> {
+        let lock = lock(&options.directory)?;
+        Self::start(options, Arc::new(FileSystem), lock, opened, progress)
+    }
+
+    fn start(
+        options: &NodeOptions,
+        storage: Arc<dyn Storage>,
+        lock: DirectoryLock,
+        opened: OpenJournal,
+        progress: impl FnMut(Height, Height),
+    ) -> Result<Self, NodeError> {
         let history_options = history::Options {
             flush_rows: options.index_flush_rows,
             ..history::Options::default()
         };
         let seed = random_u64();
-        let recovered = recover(
+        let is_shared = opened.is_shared;
+        let mut recovered = recover(
             storage.clone(),
             options,
+            opened,
             history_options,
             seed,
             Reading::Ahead,
             progress,
         )?;
+        let clock = SystemClock::default();
+        let writer = WriterId(random_u128());
+        let term = match is_shared {
+            true => TermStart::Begun(begin_term(&mut recovered, writer, clock.now())?),
+            false => TermStart::FirstBlock(Term {
+                epoch: recovered.head.epoch + 1,
+                writer,
+            }),
+        };
         let shared = Arc::new(Shared::new(options, &recovered));
         let inner = Inner {
             shared: shared.clone(),
             reader: recovered.reader.clone(),
             blocks: recovered.journal.reader(),
             metadata: MetadataSealer::new(recovered.keys.clone()),
-            epoch: recovered.head.epoch + 1,
-            running: Mutex::new(Some(start(storage, options, recovered, shared, lock)?)),
+            epoch: term.term().epoch,
+            running: Mutex::new(Some(start(
+                storage, options, recovered, term, clock, shared, lock,
+            )?)),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -434,6 +489,8 @@ fn start(
     storage: Arc<dyn Storage>,
     options: &NodeOptions,
     recovered: crate::recovery::Recovered,
+    term: TermStart,
+    clock: SystemClock,
     shared: Arc<Shared>,
     lock: DirectoryLock,
 ) -> Result<Running, NodeError> {
@@ -442,15 +499,11 @@ fn start(
     let (flushes, to_flush) = crossbeam_channel::unbounded();
     let (others, to_background) = crossbeam_channel::unbounded();
     let (disk_stop, disk_stopped) = crossbeam_channel::bounded(0);
-    let term = Term {
-        epoch: recovered.head.epoch + 1,
-        writer: WriterId(random_u128()),
-    };
     let layout = Layout::new(options);
     let disk_watch = DiskWatch {
         storage: storage.clone(),
         directory: options.directory.clone(),
-        preparer: recovered.journal.preparer(),
+        preparer: recovered.preparer.clone(),
         reserve_bytes: options.disk_reserve_bytes,
     };
     let background = Background {
@@ -464,7 +517,7 @@ fn start(
         recovered.head.height,
         options,
     );
-    let (journal, writer, archive) = (Box::new(recovered.journal), recovered.writer, recovered.reader);
+    let (journal, writer, archive) = (recovered.journal, recovered.writer, recovered.reader);
 
     let sharing = std::array::from_fn(|_| shared.clone());
     let [
@@ -480,7 +533,12 @@ fn start(
     let (files, place) = (storage.clone(), options.clone());
     let last_words: Arc<dyn Fn(&NodeError) + Send + Sync> =
         Arc::new(move |error| discard_damaged_index(&*files, &place, error));
-    let commits = Arc::new(Committer::new(journal, term, to_indexer));
+    let commits = Arc::new(Committer::new(
+        journal,
+        term.term(),
+        recovered.preparer.is_none(),
+        to_indexer,
+    ));
     let commits_large = commits.clone();
     let committer = threads::spawn("journal", &last_words, move || {
         commits_large.run(&batches, &to_committer)
@@ -510,14 +568,11 @@ fn start(
         disk_watch.run(&to_disk, &disk_stopped)
     })?;
     let sequencer = threads::spawn("sequencer", &last_words, move || {
-        threads::run_sequencer(
-            sequencer,
-            archive,
-            &to_sequencer,
-            &SystemClock::default(),
-            &commits,
-            &large_batches,
-        )
+        let sequencer = match term {
+            TermStart::Begun(_) => SequencerLoop::new(sequencer, archive),
+            TermStart::FirstBlock(_) => SequencerLoop::begin(sequencer, archive, &clock)?,
+        };
+        threads::run_sequencer(sequencer, &to_sequencer, &clock, &commits, &large_batches)
     })?;
     Ok(Running {
         sequencer,

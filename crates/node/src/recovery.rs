@@ -6,8 +6,11 @@
 
 use crate::{NodeError, NodeOptions, snapshots};
 use history::{HistoryError, Position, Reader, Writer};
-use journal::{Block, BlockReader, Entry, Head, JournalError, LocalJournal, LocalOptions, Results};
-use ledger::{CommandBody, Height, Ledger, Outcome};
+use journal::{
+    Block, BlockReader, Entry, Head, Journal, JournalError, LocalJournal, LocalOptions, Preparer, Results,
+    Term, WriterId,
+};
+use ledger::{CommandBody, Height, Ledger, Outcome, TimestampNs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -43,10 +46,59 @@ impl Layout {
     }
 }
 
+/// A journal that was opened, whichever it is.
+pub struct OpenJournal {
+    /// Ready to append.
+    pub journal: Box<dyn Journal>,
+    /// Prepares segments, where the journal is in files of this machine.
+    pub preparer: Option<Preparer>,
+    /// With what it is sealed; history and snapshots too.
+    pub keys: KeyRing,
+    /// Whether another process may append to it: then a term begins before the state is complete, so that what it
+    /// appended meanwhile is in it.
+    pub is_shared: bool,
+}
+
+impl OpenJournal {
+    /// The journal in the data directory, with its torn tail cut.
+    ///
+    /// # Errors
+    /// [`NodeError`]: nothing is guessed.
+    pub fn local(storage: &Arc<dyn Storage>, options: &NodeOptions) -> Result<Self, NodeError> {
+        let layout = Layout::new(options);
+        for directory in [&options.directory, &layout.journal] {
+            storage
+                .create_directory(directory)
+                .map_err(|source| file_error(directory, source))?;
+        }
+        let keys = KeyRing::from_file(&**storage, &layout.keys)?;
+        let local = LocalOptions {
+            segment_bytes: options.segment_bytes,
+            ..LocalOptions::default()
+        };
+        let (journal, opened) = LocalJournal::open(storage.clone(), &layout.journal, keys.clone(), local)?;
+        if let Some(cut) = &opened.cut {
+            tracing::warn!(
+                code = "NOD-0015",
+                ?cut,
+                "a torn tail was cut; it was never acknowledged"
+            );
+        }
+        Ok(Self {
+            preparer: Some(journal.preparer()),
+            journal: Box::new(journal),
+            keys,
+            is_shared: false,
+        })
+    }
+}
+
 /// Everything a node goes on from.
 pub struct Recovered {
     /// Ready to append after `head`.
-    pub journal: LocalJournal,
+    pub journal: Box<dyn Journal>,
+    /// As in [`OpenJournal`].
+    pub preparer: Option<Preparer>,
     /// The last durable block.
     pub head: Head,
     /// The ledger after that block.
@@ -68,7 +120,7 @@ pub enum Reading {
     Inline,
 }
 
-/// Opens journal, history and snapshot and replays what is missing. `progress` is told height and head. Where the
+/// Opens history and snapshot and replays what is missing of the journal. `progress` is told height and head. Where the
 /// replay meets a damaged page of history, history is built anew.
 ///
 /// # Errors
@@ -76,28 +128,77 @@ pub enum Reading {
 pub fn recover(
     storage: Arc<dyn Storage>,
     options: &NodeOptions,
+    opened: OpenJournal,
     history_options: history::Options,
     hash_seed: u64,
     reading: Reading,
     mut progress: impl FnMut(Height, Height),
 ) -> Result<Recovered, NodeError> {
     let mut attempt = || {
-        recover_once(
-            storage.clone(),
+        recover_state(
+            &storage,
             options,
+            &opened,
             history_options,
             hash_seed,
             reading,
             &mut progress,
         )
     };
-    match attempt() {
+    let (ledger, writer, reader) = match attempt() {
         Err(error) if error.is_damaged_index() => {
             discard_damaged_index(&*storage, options, &error);
             attempt()
         }
         other => other,
+    }?;
+    Ok(Recovered {
+        head: opened.journal.head(),
+        journal: opened.journal,
+        preparer: opened.preparer,
+        ledger,
+        writer,
+        reader,
+        keys: opened.keys,
+    })
+}
+
+/// Begins a term on a journal to which another may have appended since it was read, and takes in what it appended.
+///
+/// # Errors
+/// [`NodeError::Append`] when the term does not begin; otherwise as [`replay`].
+pub fn begin_term(recovered: &mut Recovered, writer: WriterId, now: TimestampNs) -> Result<Term, NodeError> {
+    let from = Height(recovered.head.height.0 + 1);
+    let term = recovered.journal.begin_term(writer, now)?;
+    let blocks = recovered.journal.reader();
+    let Recovered {
+        ledger,
+        writer,
+        reader,
+        ..
+    } = &mut *recovered;
+    replay(
+        &*blocks,
+        from,
+        Reading::Inline,
+        ledger,
+        reader,
+        |block, outcomes| index_block(writer, block, outcomes),
+    )?;
+    recovered.head = recovered.journal.head();
+    Ok(term)
+}
+
+/// Puts what a block made into the index, unless it is there.
+fn index_block(writer: &mut Writer, block: &Block, outcomes: &[Outcome]) -> Result<(), NodeError> {
+    for outcome in outcomes {
+        writer.append(outcome)?;
     }
+    if block.height > writer.published().height {
+        writer.commit(block.height, block.hash.0)?;
+    }
+    run_jobs_while_there_is_room(writer)?;
+    Ok(())
 }
 
 /// Removes history when it is what `error` is about, so that the next start builds it anew from the journal: a page
@@ -112,41 +213,29 @@ pub fn discard_damaged_index(storage: &dyn Storage, options: &NodeOptions, error
     }
 }
 
-fn recover_once(
-    storage: Arc<dyn Storage>,
+fn recover_state(
+    storage: &Arc<dyn Storage>,
     options: &NodeOptions,
+    opened: &OpenJournal,
     history_options: history::Options,
     hash_seed: u64,
     reading: Reading,
     progress: &mut impl FnMut(Height, Height),
-) -> Result<Recovered, NodeError> {
+) -> Result<(Ledger, Writer, Reader), NodeError> {
     let layout = Layout::new(options);
-    for directory in [&layout.journal, &layout.history, &layout.snapshots] {
+    for directory in [&options.directory, &layout.history, &layout.snapshots] {
         storage
             .create_directory(directory)
             .map_err(|source| file_error(directory, source))?;
     }
-    let keys = KeyRing::from_file(&*storage, &layout.keys)?;
-    let local = LocalOptions {
-        segment_bytes: options.segment_bytes,
-        ..LocalOptions::default()
-    };
-    let (journal, opened) = LocalJournal::open(storage.clone(), &layout.journal, keys.clone(), local)?;
-    if let Some(cut) = &opened.cut {
-        tracing::warn!(
-            code = "NOD-0015",
-            ?cut,
-            "a torn tail was cut; it was never acknowledged"
-        );
-    }
-    let head = opened.head;
-    let blocks = journal::Journal::reader(&journal);
-    let (mut writer, reader) = open_history(&storage, &layout.history, &keys, history_options, &*blocks)?;
+    let (head, keys) = (opened.journal.head(), &opened.keys);
+    let blocks = opened.journal.reader();
+    let (mut writer, reader) = open_history(storage, &layout.history, keys, history_options, &*blocks)?;
     let durable = writer.durable();
     let usable = |position: snapshots::SnapshotPosition| {
         position.rows <= durable.rows && is_in_journal(&*blocks, position.height, position.hash)
     };
-    let found = snapshots::load_newest(&*storage, &layout.snapshots, &keys, hash_seed, usable)?;
+    let found = snapshots::load_newest(&**storage, &layout.snapshots, keys, hash_seed, usable)?;
     let (from, mut ledger) = match found {
         Some((position, ledger)) => (position.height, ledger),
         None => (Height(0), Ledger::with_hash_seed(hash_seed)),
@@ -159,13 +248,7 @@ fn recover_once(
         &mut ledger,
         &reader,
         |block, outcomes| {
-            for outcome in outcomes.iter() {
-                writer.append(outcome)?;
-            }
-            if block.height > writer.published().height {
-                writer.commit(block.height, block.hash.0)?;
-            }
-            run_jobs_while_there_is_room(&mut writer)?;
+            index_block(&mut writer, block, outcomes)?;
             progress(block.height, head.height);
             Ok(())
         },
@@ -177,14 +260,7 @@ fn recover_once(
         });
     }
     ledger.forget_archived(reader.archived_below());
-    Ok(Recovered {
-        journal,
-        head,
-        ledger,
-        writer,
-        reader,
-        keys,
-    })
+    Ok((ledger, writer, reader))
 }
 
 /// Applies every block from `from` to the head, comparing results; `each` gets the block and its outcomes.

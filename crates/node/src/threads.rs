@@ -167,19 +167,24 @@ pub struct Turn {
 }
 
 impl SequencerLoop {
-    /// Begins the writer's term.
-    pub fn new(
+    /// Goes on in a term that has begun.
+    pub fn new(sequencer: Sequencer<Reader>, archive: Reader) -> Self {
+        Self {
+            sequencer,
+            archive,
+            arrivals: Arrivals::default(),
+            spare: None,
+        }
+    }
+
+    /// Begins the writer's term with the first block.
+    pub fn begin(
         mut sequencer: Sequencer<Reader>,
         archive: Reader,
         clock: &dyn Clock,
     ) -> Result<Self, NodeError> {
         sequencer.begin_epoch(clock.now())?;
-        Ok(Self {
-            sequencer,
-            archive,
-            arrivals: Arrivals::default(),
-            spare: None,
-        })
+        Ok(Self::new(sequencer, archive))
     }
 
     /// Takes in what arrived, waiting at most `patience`, and does what it can about it.
@@ -232,15 +237,13 @@ impl SequencerLoop {
 
 /// Runs the sequencer until the inbox stops and everything taken in is committed.
 pub fn run_sequencer(
-    sequencer: Sequencer<Reader>,
-    archive: Reader,
+    mut sequencer: SequencerLoop,
     shared: &Shared,
     clock: &dyn Clock,
     committer: &Committer,
     batches: &Sender<Batch>,
 ) -> Result<(), NodeError> {
     Priority::Critical.apply();
-    let mut sequencer = SequencerLoop::new(sequencer, archive, clock)?;
     loop {
         let patience = sequencer.patience(shared, clock);
         let Turn { batch, finished } = sequencer.turn(shared, clock, patience)?;
@@ -294,12 +297,15 @@ pub struct Committer {
     journal: Mutex<Box<dyn Journal>>,
     term: Term,
     indexer: Sender<ToIndexer>,
+    inline_events_max: usize,
 }
 
 impl Committer {
-    /// For the blocks of one term.
-    pub fn new(journal: Box<dyn Journal>, term: Term, indexer: Sender<ToIndexer>) -> Self {
+    /// For the blocks of one term. A journal that is `far` takes so long that applying the next block meanwhile is
+    /// always worth a change of threads.
+    pub fn new(journal: Box<dyn Journal>, term: Term, far: bool, indexer: Sender<ToIndexer>) -> Self {
         Self {
+            inline_events_max: if far { 0 } else { INLINE_EVENTS_MAX },
             journal: Mutex::new(journal),
             term,
             indexer,
@@ -309,7 +315,7 @@ impl Committer {
     /// Commits a small block on the calling thread, which saves a change of threads. Gives it back when the disk is
     /// full or the block is large: then it is for the committer's thread, so that the caller can go on.
     pub fn commit_small(&self, mut batch: Batch, shared: &Shared) -> Result<Option<Batch>, NodeError> {
-        if batch.draft.events() as usize > INLINE_EVENTS_MAX || shared.inbox.storage_full() {
+        if batch.draft.events() as usize > self.inline_events_max || shared.inbox.storage_full() {
             return Ok(Some(batch));
         }
         let started = Instant::now();
@@ -599,8 +605,8 @@ pub struct DiskWatch {
     pub storage: Arc<dyn Storage>,
     /// The data directory.
     pub directory: PathBuf,
-    /// Makes the journal's next segment.
-    pub preparer: Preparer,
+    /// Makes the journal's next segment, where the journal has some.
+    pub preparer: Option<Preparer>,
     /// Room that must be left, in bytes.
     pub reserve_bytes: u64,
 }
@@ -640,7 +646,10 @@ impl DiskWatch {
 
     /// Makes what is due of the next segment; `None` when there is no room for it.
     fn prepare(&self) -> Result<Option<Prepared>, NodeError> {
-        match self.preparer.step() {
+        let Some(preparer) = &self.preparer else {
+            return Ok(Some(Prepared::Ready));
+        };
+        match preparer.step() {
             Ok(prepared) => Ok(Some(prepared)),
             Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => Ok(None),
             Err(error) => Err(error.into()),

@@ -4,7 +4,7 @@
 use crate::Canary;
 use crossbeam_channel::{Receiver, Sender};
 use history::{FullSpeed, Reader};
-use journal::{AppendError, BlockReader, Head, Journal, LocalJournal, Term, WriterId};
+use journal::{AppendError, BlockReader, Head, Journal, Term, WriterId};
 use ledger::Amount;
 use node::parts::{
     Background, Batch, Chore, Chores, DiskWatch, IndexerLoop, Recovered, Sequencer, SequencerLoop, Shared,
@@ -24,7 +24,7 @@ pub struct Live {
     /// The journal as readers see it.
     pub blocks: Arc<dyn BlockReader>,
     sequencer: SequencerLoop,
-    journal: LocalJournal,
+    journal: Box<dyn Journal>,
     term: Term,
     disk: DiskWatch,
     background: Background,
@@ -61,11 +61,11 @@ impl Live {
         let head = recovered.head;
         let sequencer = Sequencer::new(recovered.ledger, recovered.reader.clone(), head.height, options);
         Ok(Self {
-            sequencer: SequencerLoop::new(sequencer, recovered.reader.clone(), clock)?,
+            sequencer: SequencerLoop::begin(sequencer, recovered.reader.clone(), clock)?,
             disk: DiskWatch {
                 storage: storage.clone(),
                 directory: options.directory.clone(),
-                preparer: recovered.journal.preparer(),
+                preparer: recovered.preparer,
                 reserve_bytes: options.disk_reserve_bytes,
             },
             background: Background {

@@ -4,13 +4,15 @@ use super::{End, Phase, WATERMARK, World};
 use crate::damage::Flip;
 use crate::live::Live;
 use crate::{Broken, Canary, ensure, recovered};
-use journal::{Journal, WriterId};
+use journal::WriterId;
 use ledger::{
     ActorId, Amount, Command, CommandBody, Events, Height, Ledger, NoArchive, Outcome, Transfer, TransferId,
 };
 use node::Clock;
-use node::parts::{Reading, Recovered, apply_block, recover};
+use node::parts::{OpenJournal, Reading, Recovered, apply_block, recover};
 use rand::{Rng, RngExt};
+use std::sync::Arc;
+use storage::Storage;
 use storage::faulty::FaultRates;
 
 impl World {
@@ -23,14 +25,11 @@ impl World {
         self.prepare_start();
         self.starts += 1;
         let (options, history) = (&self.profile.node, self.profile.history);
-        let recovered = recover(
-            self.disk.clone(),
-            options,
-            history,
-            self.starts,
-            Reading::Inline,
-            |_, _| {},
-        );
+        let (disk, seed): (Arc<dyn Storage>, _) = (self.disk.clone(), self.starts);
+        let recovered = OpenJournal::local(&disk, options).and_then(|opened| {
+            let reading = Reading::Inline;
+            recover(disk.clone(), options, opened, history, seed, reading, |_, _| {})
+        });
         if self.storage.has_crashed() {
             self.statistics.crashes_in_recovery += 1;
             self.note(format!("the {:?} ends during recovery", self.planned));

@@ -20,6 +20,54 @@ use tonic::transport::Channel;
 /// How long the look-up may take; the outcome is known by then, only its details are not.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What accounts and transfers have in common here.
+trait Event {
+    fn is_linked(&self) -> bool;
+    fn id(&self) -> u128;
+}
+
+impl Event for Transfer {
+    fn is_linked(&self) -> bool {
+        self.flags.contains(TransferFlags::LINKED)
+    }
+    fn id(&self) -> u128 {
+        self.id.0
+    }
+}
+
+impl Event for Account {
+    fn is_linked(&self) -> bool {
+        self.flags.contains(AccountFlags::LINKED)
+    }
+    fn id(&self) -> u128 {
+        self.id.0
+    }
+}
+
+/// What their replies have in common here.
+trait Reply {
+    fn exists(&self) -> bool;
+    fn linked_event_failed(&self) -> bool;
+}
+
+impl Reply for TransferReply {
+    fn exists(&self) -> bool {
+        self.result == CreateTransferResult::Exists
+    }
+    fn linked_event_failed(&self) -> bool {
+        self.result == CreateTransferResult::LinkedEventFailed
+    }
+}
+
+impl Reply for AccountReply {
+    fn exists(&self) -> bool {
+        self.result == CreateAccountResult::Exists
+    }
+    fn linked_event_failed(&self) -> bool {
+        self.result == CreateAccountResult::LinkedEventFailed
+    }
+}
+
 /// The chains among events: each from its first linked event to the one after its last linked event.
 fn chains(linked: impl Iterator<Item = bool>) -> Vec<Range<usize>> {
     let mut chains = Vec::new();
@@ -42,48 +90,47 @@ fn chains(linked: impl Iterator<Item = bool>) -> Vec<Range<usize>> {
     chains
 }
 
-fn transfer_chains(asked: &[Transfer]) -> Vec<Range<usize>> {
-    chains(
-        asked
-            .iter()
-            .map(|transfer| transfer.flags.contains(TransferFlags::LINKED)),
-    )
+/// The chains that answer as ones that were done before.
+fn repeated<E: Event, R: Reply>(asked: &[E], replies: &[R]) -> Vec<Range<usize>> {
+    let mut chains = chains(asked.iter().map(Event::is_linked));
+    chains.retain(|chain| {
+        let (first, others) = (&replies[chain.start], &replies[chain.start + 1..chain.end]);
+        first.exists() && others.iter().all(Reply::linked_event_failed)
+    });
+    chains
 }
 
-fn account_chains(asked: &[Account]) -> Vec<Range<usize>> {
-    chains(
-        asked
-            .iter()
-            .map(|account| account.flags.contains(AccountFlags::LINKED)),
-    )
+/// The ids of all events of the chains.
+fn ids<E: Event>(chains: &[Range<usize>], asked: &[E]) -> Vec<v1::Uint128> {
+    let places = chains.iter().flat_map(Clone::clone);
+    places.map(|at| asked[at].id().into()).collect()
 }
 
-fn repeated(chain: &Range<usize>, replies: &[TransferReply]) -> bool {
-    replies[chain.start].result == CreateTransferResult::Exists
-        && replies[chain.start + 1..chain.end]
-            .iter()
-            .all(|reply| reply.result == CreateTransferResult::LinkedEventFailed)
-}
-
-fn repeated_accounts(chain: &Range<usize>, replies: &[AccountReply]) -> bool {
-    replies[chain.start].result == CreateAccountResult::Exists
-        && replies[chain.start + 1..chain.end]
-            .iter()
-            .all(|reply| reply.result == CreateAccountResult::LinkedEventFailed)
+/// Gives each event of a chain whose events are all stored the reply that its stored form tells.
+fn fill<E: Event, R>(
+    chains: Vec<Range<usize>>,
+    asked: &[E],
+    stored: &HashMap<u128, E>,
+    replies: &mut [R],
+    tell: impl Fn(&E) -> R,
+) {
+    for chain in chains {
+        let all: Option<Vec<&E>> = chain.clone().map(|at| stored.get(&asked[at].id())).collect();
+        let Some(all) = all else { continue };
+        for (reply, event) in replies[chain].iter_mut().zip(all) {
+            *reply = tell(event);
+        }
+    }
 }
 
 /// Whether a chain answers as one that was done before.
 pub(crate) fn has_repeated_chain(asked: &[Transfer], replies: &[TransferReply]) -> bool {
-    transfer_chains(asked)
-        .iter()
-        .any(|chain| repeated(chain, replies))
+    !repeated(asked, replies).is_empty()
 }
 
 /// The same for accounts.
 pub(crate) fn has_repeated_account_chain(asked: &[Account], replies: &[AccountReply]) -> bool {
-    account_chains(asked)
-        .iter()
-        .any(|chain| repeated_accounts(chain, replies))
+    !repeated(asked, replies).is_empty()
 }
 
 /// Replies in which the events of chains that were done before say so.
@@ -92,23 +139,15 @@ pub(crate) async fn complete_chains(
     asked: &[Transfer],
     mut replies: Vec<TransferReply>,
 ) -> Result<Vec<TransferReply>, Error> {
-    let chains: Vec<_> = transfer_chains(asked)
-        .into_iter()
-        .filter(|chain| repeated(chain, &replies))
-        .collect();
-    let ids = chains
-        .iter()
-        .flat_map(Clone::clone)
-        .map(|at| asked[at].id.0.into())
-        .collect();
+    let chains = repeated(asked, &replies);
     let found = grpc
-        .lookup_transfers(request(ids))
+        .lookup_transfers(request(ids(&chains, asked)))
         .await
         .map_err(|_| Error::Unknown)?;
     let mut stored = HashMap::new();
     for item in found.into_inner().transfers {
-        let record = transfer_record(item)?;
-        stored.insert(record.transfer.id, record.transfer);
+        let transfer = transfer_record(item)?.transfer;
+        stored.insert(transfer.id.0, transfer);
     }
     let mut accounts: Vec<u128> = stored
         .values()
@@ -119,28 +158,16 @@ pub(crate) async fn complete_chains(
     let mut balances: HashMap<u128, Balances> = HashMap::new();
     for ids in accounts.chunks(ledger::EVENTS_PER_REQUEST_MAX) {
         let ids = ids.iter().map(|id| (*id).into()).collect();
-        let found = grpc
-            .lookup_accounts(request(ids))
-            .await
-            .map_err(|_| Error::Unknown)?;
-        for item in found.into_inner().accounts {
-            let account = account_record(item)?.account;
-            balances.insert(account.id.0, account.balances);
-        }
+        let accounts = lookup_accounts(&mut grpc, ids).await?;
+        balances.extend(accounts.values().map(|account| (account.id.0, account.balances)));
     }
-    for chain in chains {
-        let all: Option<Vec<&Transfer>> = chain.clone().map(|at| stored.get(&asked[at].id)).collect();
-        let Some(all) = all else { continue };
-        for (reply, transfer) in replies[chain].iter_mut().zip(all) {
-            let of = |account: u128| balances.get(&account).copied().unwrap_or_default();
-            *reply = TransferReply {
-                result: CreateTransferResult::Exists,
-                timestamp: transfer.timestamp,
-                debit: of(transfer.debit_account_id.0),
-                credit: of(transfer.credit_account_id.0),
-            };
-        }
-    }
+    let of = |account: u128| balances.get(&account).copied().unwrap_or_default();
+    fill(chains, asked, &stored, &mut replies, |transfer| TransferReply {
+        result: CreateTransferResult::Exists,
+        timestamp: transfer.timestamp,
+        debit: of(transfer.debit_account_id.0),
+        credit: of(transfer.credit_account_id.0),
+    });
     Ok(replies)
 }
 
@@ -150,35 +177,29 @@ pub(crate) async fn complete_account_chains(
     asked: &[Account],
     mut replies: Vec<AccountReply>,
 ) -> Result<Vec<AccountReply>, Error> {
-    let chains: Vec<_> = account_chains(asked)
-        .into_iter()
-        .filter(|chain| repeated_accounts(chain, &replies))
-        .collect();
-    let ids = chains
-        .iter()
-        .flat_map(Clone::clone)
-        .map(|at| asked[at].id.0.into())
-        .collect();
+    let chains = repeated(asked, &replies);
+    let stored = lookup_accounts(&mut grpc, ids(&chains, asked)).await?;
+    fill(chains, asked, &stored, &mut replies, |account| AccountReply {
+        result: CreateAccountResult::Exists,
+        timestamp: account.timestamp,
+    });
+    Ok(replies)
+}
+
+async fn lookup_accounts(
+    grpc: &mut LedgerClient<Channel>,
+    ids: Vec<v1::Uint128>,
+) -> Result<HashMap<u128, Account>, Error> {
     let found = grpc
         .lookup_accounts(request(ids))
         .await
         .map_err(|_| Error::Unknown)?;
-    let mut stored = HashMap::new();
+    let mut accounts = HashMap::new();
     for item in found.into_inner().accounts {
         let account = account_record(item)?.account;
-        stored.insert(account.id, account);
+        accounts.insert(account.id.0, account);
     }
-    for chain in chains {
-        let all: Option<Vec<&Account>> = chain.clone().map(|at| stored.get(&asked[at].id)).collect();
-        let Some(all) = all else { continue };
-        for (reply, account) in replies[chain].iter_mut().zip(all) {
-            *reply = AccountReply {
-                result: CreateAccountResult::Exists,
-                timestamp: account.timestamp,
-            };
-        }
-    }
-    Ok(replies)
+    Ok(accounts)
 }
 
 fn request(ids: Vec<v1::Uint128>) -> tonic::Request<v1::LookupRequest> {

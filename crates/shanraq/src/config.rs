@@ -1,9 +1,11 @@
 //! Configuration: one typed struct. Owns: its fields, their defaults and bounds. Unknown keys are refused.
 
 use anyhow::{Context, Result, bail};
+use journal_postgres::{ConnectOptions, Durability, Password, PostgresOptions};
 use node::NodeOptions;
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 /// Everything a node can be told in a file; each field has a default.
@@ -14,8 +16,59 @@ pub struct Config {
     pub server: ServerConfig,
     /// How it works.
     pub node: NodeConfig,
+    /// Where its journal is: without it, in the data directory.
+    pub journal: JournalConfig,
     /// What it writes to standard error.
     pub log: LogConfig,
+}
+
+/// Where the journal is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JournalConfig {
+    /// In a PostgreSQL database.
+    pub postgres: Option<PostgresConfig>,
+}
+
+/// The database of the journal.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresConfig {
+    /// `host:port` of each server, tried in order; the writer takes the first that accepts writes.
+    pub hosts: Vec<String>,
+    /// Default: `shanraq`.
+    #[serde(default = "default_database")]
+    pub database: String,
+    /// A member of the role `shanraq_writer`.
+    pub user: String,
+    /// A file with the user's password in its first line.
+    pub password_file: Option<PathBuf>,
+    /// When a block is durable; there is no default.
+    pub durability: DurabilityConfig,
+    /// With `durability = "standbys"`: the `application_name` of each standby that counts.
+    #[serde(default)]
+    pub standbys: Vec<String>,
+    /// With `durability = "standbys"`: how many of them must have flushed a block. Default: 1.
+    #[serde(default = "one")]
+    pub flushed: NonZeroU32,
+}
+
+/// When a block is durable.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum DurabilityConfig {
+    /// On the disk of the one server: whoever loses that disk loses acknowledged transfers.
+    Local,
+    /// On the disks of standbys too.
+    Standbys,
+}
+
+fn default_database() -> String {
+    "shanraq".to_owned()
+}
+
+fn one() -> NonZeroU32 {
+    NonZeroU32::MIN
 }
 
 /// Where a node listens.
@@ -135,6 +188,14 @@ impl Config {
                 bail!("{name}: must be above 0");
             }
         }
+        if let Some(postgres) = &self.journal.postgres {
+            if self.node.key_file.is_none() {
+                bail!(
+                    "node.key_file: must be given with [journal.postgres]: every node of a ledger needs the same key"
+                );
+            }
+            postgres.options().context("journal.postgres")?;
+        }
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
             bail!(
                 "log.level: {:?} is none of error, warn, info, debug, trace",
@@ -159,6 +220,12 @@ impl Config {
         }
     }
 
+    /// Where the data key is.
+    pub fn key_file(&self) -> PathBuf {
+        let in_directory = || self.node.directory.join("keys");
+        self.node.key_file.clone().unwrap_or_else(in_directory)
+    }
+
     /// What the listener is told.
     pub fn api_config(&self) -> api::ApiConfig {
         api::ApiConfig {
@@ -168,6 +235,47 @@ impl Config {
             ..api::ApiConfig::default()
         }
     }
+}
+
+impl PostgresConfig {
+    /// What the journal is told.
+    pub fn options(&self) -> Result<PostgresOptions> {
+        let mut connect = ConnectOptions::new("", 0, &self.user);
+        connect.hosts = self
+            .hosts
+            .iter()
+            .map(|host| host_and_port(host))
+            .collect::<Result<_>>()?;
+        connect.database.clone_from(&self.database);
+        connect.password = self
+            .password_file
+            .as_deref()
+            .map(Password::from_file)
+            .transpose()?;
+        connect.check()?;
+        let durability = match self.durability {
+            DurabilityConfig::Local if !self.standbys.is_empty() => {
+                bail!("standbys: given, but durability is \"local\"")
+            }
+            DurabilityConfig::Local => Durability::Local,
+            DurabilityConfig::Standbys => Durability::Standbys {
+                names: self.standbys.clone(),
+                flushed: self.flushed,
+            },
+        };
+        durability.check()?;
+        Ok(PostgresOptions {
+            connect,
+            durability,
+            shard: journal::ShardId(0),
+        })
+    }
+}
+
+fn host_and_port(text: &str) -> Result<(String, u16)> {
+    let parts = text.rsplit_once(':');
+    let parsed = parts.and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
+    parsed.with_context(|| format!("hosts: {text:?} is not host:port"))
 }
 
 #[cfg(test)]
@@ -197,5 +305,35 @@ mod tests {
     fn an_address_beyond_loopback_is_refused_while_there_is_no_tls() {
         let error = format!("{:#}", read("[server]\nlisten = \"0.0.0.0:7400\"\n").unwrap_err());
         assert!(error.contains("server.listen"), "{error}");
+    }
+
+    const POSTGRES: &str =
+        "[node]\nkey_file = \"k\"\n[journal.postgres]\nhosts = [\"h:5432\"]\nuser = \"u\"\n";
+
+    #[test]
+    fn a_journal_in_postgresql_needs_its_durability_and_its_key_said() {
+        let with = |more: &str| read(&format!("{POSTGRES}{more}"));
+        assert!(with("durability = \"local\"\n").is_ok());
+        assert!(with("durability = \"standbys\"\nstandbys = [\"a\", \"b\"]\n").is_ok());
+        let refusals = [
+            (POSTGRES.to_owned(), "durability"),
+            (format!("{POSTGRES}durability = \"standbys\"\n"), "standbys"),
+            (
+                format!("{POSTGRES}durability = \"local\"\nstandbys = [\"a\"]\n"),
+                "standbys",
+            ),
+            (
+                format!("{POSTGRES}durability = \"local\"\n").replace("h:5432", "h"),
+                "hosts",
+            ),
+            (
+                format!("{POSTGRES}durability = \"local\"\n").replace("key_file", "# "),
+                "node.key_file",
+            ),
+        ];
+        for (text, field) in refusals {
+            let error = format!("{:#}", read(&text).unwrap_err());
+            assert!(error.contains(field), "{field}: {error}");
+        }
     }
 }

@@ -33,6 +33,7 @@ enum Command {
     TrialBalance(commands::trial_balance::TrialBalanceArgs),
     Verify(commands::verify::VerifyArgs),
     Inspect(commands::inspect::InspectArgs),
+    Journal(commands::journal::JournalArgs),
     Bench(bench::BenchArgs),
     Config(commands::config::ConfigArgs),
 }
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::TrialBalance(args) => commands::trial_balance::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Journal(args) => commands::journal::run(&args).map(|()| true),
         Command::Bench(args) => bench::run(&args),
         Command::Config(args) => commands::config::run(&args).map(|()| true),
     };

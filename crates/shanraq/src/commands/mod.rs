@@ -4,6 +4,7 @@ pub mod account;
 pub mod config;
 pub mod import;
 pub mod inspect;
+pub mod journal;
 pub mod serve;
 pub mod statement;
 pub mod transfer;

@@ -1,15 +1,18 @@
 //! `shanraq serve`: a node on a data directory. Owns: its start and its stop.
 
-use crate::config::Config;
+use crate::config::{Config, PostgresConfig};
 use anyhow::{Context, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use node::Node;
+use journal_postgres::PostgresJournal;
+use ledger::Height;
+use node::{Node, OpenJournal};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use storage::{FileSystem, KeyRing};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -81,12 +84,29 @@ pub fn run(args: &ServeArgs) -> Result<()> {
 pub fn open(config: &Config) -> Result<Node> {
     let style = ProgressStyle::with_template("replaying {bar:40} {human_pos}/{human_len} blocks {eta}")?;
     let bar = ProgressBar::new(0).with_style(style);
-    let node = Node::open(&config.node_options(), |height, head| {
+    let options = config.node_options();
+    let progress = |height: Height, head: Height| {
         bar.set_length(head.0);
         bar.set_position(height.0);
-    });
+    };
+    let node = match &config.journal.postgres {
+        None => Node::open(&options, progress),
+        Some(postgres) => Node::open_on(&options, open_postgres(postgres, &config.key_file())?, progress),
+    };
     bar.finish_and_clear();
     Ok(node?)
+}
+
+/// Connects to the journal; the schema must be there (`shanraq journal migrate`).
+fn open_postgres(postgres: &PostgresConfig, key_file: &Path) -> Result<OpenJournal> {
+    let keys = KeyRing::from_file(&FileSystem, key_file)?;
+    let journal = PostgresJournal::open(postgres.options()?, keys.clone())?;
+    Ok(OpenJournal {
+        journal: Box::new(journal),
+        preparer: None,
+        keys,
+        is_shared: true,
+    })
 }
 
 /// The runtime for the edges; the ledger has threads of its own. Half as many workers as cores: the sequencer keeps one

@@ -11,7 +11,7 @@ pub use server::{Mode, Server};
 use process::run_as_postgres;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use tempfile::TempDir;
 
 /// The superuser's name; its password is random for every group of servers.
@@ -164,6 +164,58 @@ impl Servers {
         self.primary.set(name, value);
     }
 
+    /// Starts somebody who takes WAL and confirms its flush, as `pg_receivewal --synchronous` does, but is no standby.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn stranger(&self, name: &str) -> Stranger {
+        let directory = self.root.path().join(name);
+        std::fs::create_dir(&directory).expect("there is room");
+        process::give_to_postgres(&directory);
+        let mut command = Command::new(process::program("pg_receivewal"));
+        command
+            .args(["--synchronous", "--no-loop", "--directory"])
+            .arg(&directory);
+        command.arg("--dbname").arg(format!(
+            "host=127.0.0.1 port={} user={SUPERUSER} passfile={} application_name={name}",
+            self.primary.port,
+            self.root.path().join("pgpass").display()
+        ));
+        let log = std::fs::File::create(directory.with_extension("log")).expect("a log can be written");
+        let stranger = Stranger(process::spawn_as_postgres(&command, log));
+        self.wait_streaming(name);
+        stranger
+    }
+
+    /// Makes the German messages known to the primary (`lc_messages = 'de_DE.UTF-8'`), in a directory of its own.
+    /// Restarts it. False where the system has no means to make that locale or no translation.
+    ///
+    /// # Panics
+    /// When the server does not come back.
+    #[must_use]
+    pub fn speak_german(&mut self) -> bool {
+        let locales = self.root.path().join("locales");
+        std::fs::create_dir(&locales).expect("there is room");
+        let made = Command::new("localedef")
+            .args(["-i", "de_DE", "-f", "UTF-8"])
+            .arg(locales.join("de_DE.UTF-8"))
+            .output();
+        let is_made = made.is_ok_and(|it| it.status.success());
+        if !is_made || !Path::new("/usr/share/locale/de/LC_MESSAGES/postgres-15.mo").exists() {
+            return false;
+        }
+        let path = locales.display().to_string();
+        self.primary.stop(Mode::Fast);
+        self.primary.environment("LOCPATH", &path);
+        self.primary.start();
+        self.set("lc_messages", "de_DE.UTF-8");
+        for standby in &self.standbys {
+            self.wait_streaming(&standby.name);
+        }
+        true
+    }
+
     /// Where the servers' directories are, and the file `password` with the superuser's password.
     #[must_use]
     pub fn directory(&self) -> &Path {
@@ -174,6 +226,16 @@ impl Servers {
     #[must_use]
     pub fn password_file(&self) -> PathBuf {
         self.root.path().join("password")
+    }
+}
+
+/// See [`Servers::stranger`]. Ends when dropped.
+pub struct Stranger(Child);
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the tests share: servers with the schema and its users, and drafts that look ordinary.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod proxy;
+
 use journal::{Block, Draft, Journal, ShardId, Term, WriterId};
 use journal_postgres::{
     ConnectOptions, Durability, Password, PostgresJournal, PostgresOptions, PostgresReader, migrate,
@@ -164,6 +166,16 @@ pub fn draft(height: u64, count: usize) -> Draft {
     let mut draft = Draft::new();
     draft.push(time(height), &command, &outcome);
     draft
+}
+
+/// Fills a draft for the block at `height` with so many requests of so many transfers, and gives their number.
+pub fn draft_of_requests(height: u64, requests: usize, count: usize, draft: &mut Draft) -> usize {
+    for i in 0..requests as u64 {
+        let (command, outcome) = request((u128::from(height) << 32) + (u128::from(i) << 20), count);
+        let apart = i * count as u64;
+        draft.push(TimestampNs(time(height).0 + apart), &command, &outcome);
+    }
+    requests
 }
 
 /// Whether a block is the one of [`draft`].

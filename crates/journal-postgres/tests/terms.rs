@@ -1,0 +1,205 @@
+//! One writer at a time: settings, gaps, conflicts, and how the next term begins.
+
+mod common;
+
+use common::{World, Writer, is_as_written, keys};
+use journal::{AppendError, Journal as _, WriterId};
+use journal_postgres::{PostgresError, PostgresJournal};
+use ledger::{Height, TimestampNs};
+
+const COUNT: &str = "select count(*) from shanraq.journal";
+
+#[track_caller]
+fn assert_stepped_down(writer: &Writer, appended: Result<journal::Head, AppendError>, code: &str) {
+    assert!(matches!(appended, Err(AppendError::SteppedDown)), "{appended:?}");
+    let why = writer.journal.stopped_by().expect("it tells why");
+    assert_eq!(why.code(), code, "{why}");
+    assert_eq!(writer.journal.unsettled(), None, "surely nothing was written");
+}
+
+#[test]
+fn settings_under_which_a_commit_proves_nothing_are_refused_and_nothing_is_written() {
+    let world = World::start(2);
+    let good = "ANY 1 (pg2,pg3)";
+    let mut count = 0;
+    for (name, bad, value) in [
+        ("synchronous_standby_names", "", good),
+        ("synchronous_standby_names", "*", good),
+        ("synchronous_standby_names", "ANY 1 (*)", good),
+        ("synchronous_standby_names", "FIRST 1 (pg2, \"*\")", good),
+        ("synchronous_commit", "off", "on"),
+        ("synchronous_commit", "local", "on"),
+        ("synchronous_commit", "remote_write", "on"),
+    ] {
+        let mut writer = world.writer(count + 1);
+        writer.append(1).unwrap();
+        count += 1;
+        world.servers.set(name, bad);
+        let appended = writer.append(1);
+        assert_stepped_down(&writer, appended, "PGJ-0005");
+        assert_eq!(world.sql(COUNT), (2 * count).to_string(), "{name} = {bad}");
+        let begun = writer.journal.begin_term(WriterId(99), TimestampNs(1));
+        assert!(
+            matches!(begun, Err(AppendError::SteppedDown)),
+            "{name} = {bad}: {begun:?}"
+        );
+        assert_eq!(world.sql(COUNT), (2 * count).to_string(), "{name} = {bad}");
+        world.servers.set(name, value);
+    }
+}
+
+#[test]
+fn one_server_alone_must_be_asked_for() {
+    let world = World::start(0);
+    let mut writer = world.writer(1);
+    writer.append(1).unwrap();
+    let mut options = world.options();
+    options.durability = journal_postgres::Durability::any_of(["pg2"]);
+    let mut journal = PostgresJournal::open(options, keys()).unwrap();
+    let begun = journal.begin_term(WriterId(2), TimestampNs(1));
+    assert!(matches!(begun, Err(AppendError::SteppedDown)), "{begun:?}");
+    assert_eq!(journal.stopped_by().unwrap().code(), "PGJ-0005");
+    assert_eq!(world.sql(COUNT), "2");
+}
+
+#[test]
+fn of_two_writers_at_one_height_the_one_whose_claim_is_gone_steps_down() {
+    let world = World::start(2);
+    let mut first = world.writer(1);
+    first.fill(3);
+    let mut second = world.writer(2);
+    let appended = first.append(1);
+    assert_stepped_down(&first, appended, "PGJ-0010");
+    let again = first.append(1);
+    assert_stepped_down(&first, again, "PGJ-0010");
+    assert_eq!(second.append(1).unwrap().height, Height(5));
+    assert_eq!(world.sql(COUNT), "5");
+}
+
+#[test]
+fn a_block_is_written_only_after_the_very_block_that_its_writer_saw() {
+    let world = World::start(2);
+    // Another block of the same height, as a standby that was promoted without ours would have it.
+    for change in [
+        "update shanraq.journal set writer = gen_random_uuid() where height = 3",
+        "update shanraq.journal set epoch = epoch + 1 where height = 3",
+        // None at all: a gap.
+        "delete from shanraq.journal where height = 3",
+    ] {
+        let _ = world.sql("delete from shanraq.journal");
+        let mut writer = world.writer(1);
+        writer.fill(3);
+        let _ = world.sql(change);
+        let appended = writer.append(1);
+        assert_stepped_down(&writer, appended, "PGJ-0010");
+        assert_eq!(
+            world.sql("select count(*) from shanraq.journal where height = 4"),
+            "0",
+            "{change}"
+        );
+    }
+}
+
+#[test]
+fn a_block_that_stands_is_never_overwritten() {
+    let world = World::start(2);
+    let mut writer = world.writer(1);
+    writer.fill(3);
+    let copy = "insert into shanraq.journal select shard, height + 1, chunk, epoch + 1, gen_random_uuid(), bytes \
+                from shanraq.journal where height = 3";
+    let _ = world.sql(copy);
+    let digest = "select md5(string_agg(j::text, ',' order by height, chunk)) from shanraq.journal j";
+    let before = world.sql(digest);
+    for count in [1, 1_000] {
+        let appended = writer.append(count);
+        assert!(matches!(appended, Err(AppendError::SteppedDown)), "{appended:?}");
+        assert_eq!(world.sql(digest), before);
+    }
+}
+
+#[test]
+fn a_busy_writer_does_not_starve_the_next_term() {
+    let world = World::start(2);
+    let mut writer = world.writer(1);
+    for id in 2..8 {
+        let busy = std::thread::spawn(move || {
+            let mut finals = 0;
+            loop {
+                match writer.append(1) {
+                    Ok(_) => finals += 1,
+                    Err(AppendError::SteppedDown) => return finals,
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        });
+        writer = world.writer(id);
+        let _ = busy.join().unwrap();
+        assert_eq!(u128::from(writer.term.epoch), id);
+    }
+    writer.append(1).unwrap();
+    let reader = writer.journal.reader();
+    let blocks: Vec<_> = reader.scan(Height(1)).map(Result::unwrap).collect();
+    assert_eq!(blocks.len() as u64, writer.journal.head().height.0);
+}
+
+#[test]
+fn an_epoch_block_that_meets_the_last_block_of_the_writer_before_goes_above_it() {
+    let world = World::start(2);
+    let mut first = world.writer(1);
+    first.fill(3);
+    // Holds the insert up after it has looked at claim and predecessor.
+    let lock = "begin; lock table shanraq.journal_0000000000000000000 in share mode; select pg_sleep(600)";
+    std::thread::scope(|scope| {
+        scope.spawn(|| world.servers.primary.try_sql(common::DATABASE, lock));
+        world.wait_for(
+            "select count(*) from pg_stat_activity where wait_event = 'PgSleep'",
+            "1",
+        );
+        let append = scope.spawn(|| first.append(1));
+        let blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
+        world.wait_for(blocked, "1");
+        let second = scope.spawn(|| world.writer(2));
+        world.wait_for(blocked, "2");
+        let _ =
+            world.sql("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'");
+        assert_eq!(
+            append.join().unwrap().unwrap().height,
+            Height(4),
+            "its last block"
+        );
+        let second = second.join().unwrap();
+        assert_eq!(second.journal.head().height, Height(5));
+        assert!(is_as_written(
+            &second.journal.reader().read(Height(4)).unwrap(),
+            1
+        ));
+    });
+    let appended = first.append(1);
+    assert_stepped_down(&first, appended, "PGJ-0010");
+}
+
+#[test]
+fn a_writer_that_cannot_see_the_standbys_or_finds_none_that_takes_writes_is_refused() {
+    let world = World::start(1);
+    let mut options = world.options();
+    options.connect.hosts[0].1 = world.servers.standbys[0].port;
+    let refused = PostgresJournal::open(options.clone(), keys()).err().unwrap();
+    assert_eq!(refused.code(), "PGJ-0001", "{refused}");
+    // The primary is found behind it.
+    let primary = world.options().connect.hosts[0].clone();
+    options.connect.hosts.push(primary);
+    PostgresJournal::open(options, keys()).unwrap();
+
+    let _ = world.sql("revoke pg_read_all_stats from shanraq_writer");
+    let refused = PostgresJournal::open(world.options(), keys()).err().unwrap();
+    assert!(
+        matches!(
+            refused,
+            PostgresError::Setting {
+                name: "pg_read_all_stats",
+                ..
+            }
+        ),
+        "{refused}"
+    );
+}

@@ -195,3 +195,63 @@ fn text(error: &tokio_postgres::Error) -> String {
         |refusal| format!("{} ({})", refusal.message(), refusal.code().code()),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_stands_in_its_own_text() {
+        let action = "x";
+        let setting = PostgresError::Setting {
+            name: "fsync",
+            value: "off".into(),
+            wanted: "`on`",
+        };
+        let (target, reason) = (String::new(), String::new());
+        let errors = [
+            PostgresError::Broken {
+                action,
+                reason: reason.clone(),
+            },
+            PostgresError::Warned {
+                action,
+                code: "01000".into(),
+                text: String::new(),
+            },
+            PostgresError::NotPrimary { target },
+            PostgresError::Schema { found: 0, known: 1 },
+            PostgresError::Option {
+                field: "url",
+                reason: reason.clone(),
+            },
+            PostgresError::Block(JournalError::Stopped),
+            PostgresError::Superseded("x"),
+            PostgresError::Aborted { action },
+            PostgresError::System {
+                action,
+                source: io::ErrorKind::Other.into(),
+            },
+            PostgresError::Answer { action, reason },
+            PostgresError::Unconfirmed(Box::new(setting)),
+        ];
+        let codes: Vec<_> = errors.iter().map(PostgresError::code).collect();
+        let numbers = [3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14];
+        assert_eq!(codes, numbers.map(|number| format!("PGJ-{number:04}")));
+        for error in &errors {
+            assert!(
+                error.to_string().starts_with(&format!("{}: ", error.code())),
+                "{error}"
+            );
+        }
+        let unknown: Vec<_> = errors
+            .iter()
+            .filter(|error| error.is_unknown())
+            .map(PostgresError::code)
+            .collect();
+        assert_eq!(
+            unknown,
+            ["PGJ-0003", "PGJ-0004", "PGJ-0011", "PGJ-0013", "PGJ-0014"]
+        );
+    }
+}

@@ -32,8 +32,8 @@ pub struct PostgresJournal {
     keys: KeyRing,
     sealer: Sealer,
     session: Option<Session>,
-    /// Of the term that was begun; the claim that every append checks.
-    claimant: Option<WriterId>,
+    /// The claim that every append checks.
+    claim: Option<Claim>,
     head: Head,
     final_head: Arc<FinalHead>,
     reader: Arc<PostgresReader>,
@@ -51,6 +51,24 @@ struct Session {
     /// The first height for which no partition was seen.
     partitions_until: Height,
     statements: Option<Statements>,
+}
+
+/// For what the journal was claimed.
+#[derive(Clone, Copy, Debug)]
+enum Claim {
+    /// Blocks of one term.
+    Term(Term),
+    /// Blocks of any terms, as they stand in another journal.
+    Import(WriterId),
+}
+
+impl Claim {
+    fn claimant(self) -> WriterId {
+        match self {
+            Self::Term(term) => term.writer,
+            Self::Import(claimant) => claimant,
+        }
+    }
 }
 
 struct Stopped {
@@ -82,7 +100,7 @@ impl PostgresJournal {
         Ok(Self {
             sealer: Sealer::new(&keys, options.shard),
             session: Some(session),
-            claimant: None,
+            claim: None,
             head,
             final_head,
             reader: Arc::new(reader),
@@ -93,6 +111,25 @@ impl PostgresJournal {
             options,
             keys,
         })
+    }
+
+    /// Takes blocks of other terms from now on, one by one in their order, to fill an empty journal from another one:
+    /// [`Journal::append`] then wants each block's own term. `claimant` must be fresh and random. Ends with the next
+    /// term; the last block is final for other readers only with that.
+    ///
+    /// # Errors
+    /// [`PostgresError::Superseded`] when the journal is not empty; others as they come.
+    pub fn begin_import(&mut self, claimant: WriterId) -> Result<(), PostgresError> {
+        self.connect_again()?;
+        let shard = self.options.shard;
+        let session = self.session.as_mut().expect("it was just opened");
+        if visible(&mut session.link, shard)?.is_some() {
+            return Err(PostgresError::Superseded("the journal is not empty"));
+        }
+        session.claim(shard, 0, claimant)?;
+        self.head = Head::default();
+        self.claim = Some(Claim::Import(claimant));
+        Ok(())
     }
 
     /// Makes an append that hangs give up, from any thread.
@@ -122,7 +159,16 @@ impl PostgresJournal {
 
     fn check(&self, term: Term, draft: &Draft) -> Result<(), AppendError> {
         let refuse = |error| Err(AppendError::Fatal(error));
-        if self.claimant != Some(term.writer) {
+        let head = &self.head;
+        let is_begun = match self.claim {
+            Some(Claim::Term(ours)) => term == ours,
+            // The rule of every journal: the same term as before, or one above it.
+            Some(Claim::Import(_)) => {
+                (term.epoch, term.writer) == (head.epoch, head.writer) || term.epoch > head.epoch
+            }
+            None => false,
+        };
+        if !is_begun {
             return refuse(JournalError::Draft("its term was not begun here"));
         }
         if draft.is_empty() {
@@ -153,7 +199,7 @@ impl PostgresJournal {
             shard: self.options.shard,
             before: &self.head,
             term,
-            claimant: self.claimant.expect("a term was begun"),
+            claimant: self.claim.expect("the journal was claimed").claimant(),
             bytes: &self.buffer,
         };
         let statements = session.statements.as_ref().expect("they were just made ready");
@@ -174,20 +220,27 @@ impl PostgresJournal {
         Ok(self.head)
     }
 
-    fn try_begin_term(&mut self, writer: WriterId, now: TimestampNs) -> Result<Term, PostgresError> {
+    /// After a stop nothing goes on over the connection that it happened on.
+    fn connect_again(&mut self) -> Result<(), PostgresError> {
         self.abort.reset();
         self.stopped = None;
+        self.sent = None;
         if self.session.is_none() {
             self.session = Some(Session::open(&self.options, &self.abort)?);
         }
+        Ok(())
+    }
+
+    fn try_begin_term(&mut self, writer: WriterId, now: TimestampNs) -> Result<Term, PostgresError> {
+        self.connect_again()?;
         let session = self.session.as_mut().expect("it was just opened");
         let shard = self.options.shard;
         let top = visible(&mut session.link, shard)?;
         let height = top.map_or(Height(0), |mark| mark.height);
         session.partitions_until = ensure_partitions(&mut session.link, Height(height.0 + 1))?;
         let epoch = session.claim(shard, top.map_or(0, |mark| mark.epoch), writer)?;
-        self.claimant = Some(writer);
         let term = Term { epoch, writer };
+        self.claim = Some(Claim::Term(term));
         for _ in 0..CONFLICTS_MAX {
             let last = self.visible_block()?;
             self.head = last.as_ref().map(Head::of).unwrap_or_default();
@@ -234,7 +287,7 @@ impl PostgresJournal {
         };
         tracing::warn!(code = why.code(), error = %why, outcome = %error, "the journal in PostgreSQL stopped");
         self.session = None;
-        self.claimant = None;
+        self.claim = None;
         self.stopped = Some(Stopped { why, unsettled });
         error
     }
@@ -364,7 +417,6 @@ impl Journal for PostgresJournal {
     }
 
     fn begin_term(&mut self, writer: WriterId, now: TimestampNs) -> Result<Term, AppendError> {
-        self.sent = None;
         self.try_begin_term(writer, now).map_err(|why| match why {
             PostgresError::Block(damage) => AppendError::Fatal(damage),
             why => self.stop(why),

@@ -266,3 +266,57 @@ pub struct PostgresOptions {
     /// Which journal; blocks of another are refused.
     pub shard: ShardId,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(url: &str) -> String {
+        ConnectOptions::from_url(url).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_url_names_hosts_user_and_database_and_never_a_password() {
+        let options = ConnectOptions::from_url("postgresql://node@a:5001,b:5002/books").unwrap();
+        assert_eq!(options.hosts, [("a".into(), 5001), ("b".into(), 5002)]);
+        assert_eq!((&*options.user, &*options.database), ("node", "books"));
+        let options = ConnectOptions::from_url("postgresql://node@a").unwrap();
+        assert_eq!(options.hosts, [("a".into(), 5432)]);
+        assert_eq!(options.database, "shanraq");
+        let refused = refusal("postgresql://node:secret@a/books");
+        assert!(
+            refused.contains("password") && !refused.contains("secret"),
+            "{refused}"
+        );
+        assert!(refusal("postgresql://a/books").contains("user"));
+        assert!(refusal("postgresql://node@/books").contains("hosts"));
+        assert!(refusal("books").contains("form"));
+    }
+
+    #[test]
+    fn a_password_is_never_printed() {
+        let mut options = ConnectOptions::new("a", 1, "node");
+        options.password = Some(Password::new("secret"));
+        assert!(!format!("{options:?} {:?}", options.config(true)).contains("secret"));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_by_name() {
+        let mut options = ConnectOptions::new("a", 1, "node");
+        options.tcp_user_timeout_ms = 0;
+        assert!(
+            options
+                .check()
+                .unwrap_err()
+                .to_string()
+                .contains("tcp_user_timeout_ms")
+        );
+        let refused = |durability: Durability| durability.check().unwrap_err().to_string();
+        assert!(refused(Durability::any_of(["*"])).contains("durability"));
+        assert!(refused(Durability::any_of([""])).contains("durability"));
+        assert!(refused(Durability::any_of(["pg2", "pg2"])).contains("twice"));
+        assert!(refused(Durability::any_of(Vec::<String>::new())).contains("fewer"));
+        assert!(Durability::any_of(["pg2", "pg3"]).check().is_ok());
+        assert!(Durability::Local.check().is_ok());
+    }
+}

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{World, Writer, is_as_written, keys};
-use journal::{AppendError, Journal as _, WriterId};
+use journal::{AppendError, Block, Journal as _, Term, WriterId};
 use journal_postgres::{PostgresError, PostgresJournal};
 use ledger::{Height, TimestampNs};
 
@@ -201,5 +201,82 @@ fn a_writer_that_cannot_see_the_standbys_or_finds_none_that_takes_writes_is_refu
             }
         ),
         "{refused}"
+    );
+}
+
+#[test]
+fn a_full_disk_is_told_apart_from_what_ends_the_term() {
+    let world = World::start(0);
+    let mut writer = world.writer(1);
+    writer.fill(3);
+    let fail_with = |state: &str| {
+        let _ = world.sql(&format!(
+            "create or replace function fail() returns trigger language plpgsql as \
+             $$ begin raise exception 'as told' using errcode = '{state}'; end $$; \
+             create or replace trigger fail before insert on shanraq.journal for each row execute function fail()"
+        ));
+    };
+    fail_with("53100");
+    let mut draft = common::draft(4, 1);
+    let appended = writer.journal.append(writer.term, &mut draft);
+    assert!(matches!(appended, Err(AppendError::Full(_))), "{appended:?}");
+    assert!(!draft.is_empty(), "the draft is as it was");
+    let _ = world.sql("drop trigger fail on shanraq.journal");
+    assert_eq!(
+        writer.journal.append(writer.term, &mut draft).unwrap().height,
+        Height(4)
+    );
+    fail_with("57014");
+    let appended = writer.append(1);
+    assert_stepped_down(&writer, appended, "PGJ-0002");
+    let _ = world.sql("drop trigger fail on shanraq.journal");
+    let term = writer.journal.begin_term(WriterId(2), TimestampNs(1)).unwrap();
+    assert_eq!((term.epoch, writer.journal.head().height), (2, Height(5)));
+}
+
+#[test]
+fn a_journal_is_filled_from_another_block_by_block_with_the_same_hashes() {
+    let world = World::start(1);
+    let mut source = world.writer(1);
+    source.fill(5);
+    let mut source = world.writer(2);
+    source.fill(12);
+    let blocks: Vec<_> = source
+        .journal
+        .reader()
+        .scan(Height(1))
+        .map(Result::unwrap)
+        .collect();
+    let mut full = world.open();
+    assert!(full.begin_import(WriterId(50)).is_err(), "it is not empty");
+    let _ = world.sql("create table kept as select * from shanraq.journal; delete from shanraq.journal");
+
+    let mut copy = world.open();
+    copy.begin_import(WriterId(51)).unwrap();
+    for block in &blocks {
+        let mut draft = journal::Draft::new();
+        for entry in &block.entries {
+            draft.push_entry(entry);
+        }
+        let Block { epoch, writer, .. } = *block;
+        let head = copy.append(Term { epoch, writer }, &mut draft).unwrap();
+        assert_eq!((head.height, head.hash), (block.height, block.hash));
+    }
+    let term = copy.begin_term(WriterId(3), TimestampNs(1)).unwrap();
+    assert_eq!(
+        (term.epoch, copy.head().height),
+        (4, Height(13)),
+        "above every claim"
+    );
+    let read: Vec<_> = world
+        .open()
+        .reader()
+        .scan(Height(1))
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(
+        read,
+        blocks[..11],
+        "an outsider waits for one more block of the term"
     );
 }

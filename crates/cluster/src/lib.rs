@@ -1,0 +1,48 @@
+//! The cluster around the ledger: PostgreSQL under Patroni, etcd, HAProxy, PgBouncer, keepalived, all of them stock.
+//!
+//! Owns: the topology ([`Topology`], one typed file), what is rendered from it ([`render`]), the programs' installation
+//! ([`setup`]), a supervisor of the whole on one machine ([`Supervisor`]), what is seen of it ([`observe`]) and the faults
+//! that can be made in it. Must not: know the ledger's rules or formats, or hold anything that the ledger's safety rests on.
+
+mod address;
+mod control;
+mod error;
+mod files;
+mod host;
+mod http;
+mod links;
+mod local;
+mod prime;
+mod process;
+mod render;
+mod runtime_api;
+mod scram;
+mod secrets;
+mod setup;
+mod sizing;
+mod specs;
+mod status;
+mod supervisor;
+mod table;
+mod teardown;
+mod topology;
+
+pub use control::{Order, Target, Verb, send};
+pub use error::ClusterError;
+pub use files::{FileOwner, RenderedFile, write_host, write_tree};
+pub use links::{Cut, cut, heal, namespace};
+pub use local::{HostMode, Local, prepare};
+pub use prime::{Primed, prime};
+pub use render::{render, server_settings};
+pub use runtime_api::drain;
+pub use secrets::Secrets;
+pub use setup::{install, tools_directory};
+pub use sizing::Machine;
+pub use status::{EtcdStatus, HostStatus, PostgresStatus, ProcessStatus, Status, observe};
+pub use supervisor::Supervisor;
+pub use table::{ProcessState, Table};
+pub use teardown::down;
+pub use topology::{
+    Balance, BalanceAlgorithm, Directories, Durability, DurabilityMode, Host, HostName, Ports, ProcessKind,
+    Programs, Role, SharedAddress, Topology,
+};

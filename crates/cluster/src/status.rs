@@ -1,0 +1,363 @@
+//! What is seen of a cluster on this machine: processes, etcd, PostgreSQL, HAProxy, PgBouncer, disks; each asked itself.
+
+use crate::address::at;
+use crate::http::{get, post, speaks_postgres};
+use crate::links::{Cut, cuts};
+use crate::sizing::disk;
+use crate::table::Table;
+use crate::{
+    ClusterError, DurabilityMode, Host, HostName, Local, ProcessKind, ProcessState, Role, runtime_api,
+};
+use serde::Serialize;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+/// Who does not answer within it is counted as silent.
+const ANSWER_WITHIN: Duration = Duration::from_millis(800);
+/// A standby that is further behind is not healthy: a failover would wait for it.
+const LAG_BYTES_MAX: u64 = 64 << 20;
+
+/// What is seen of a cluster at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The cluster's name.
+    pub name: String,
+    /// Whether nothing is wrong.
+    pub healthy: bool,
+    /// What is wrong, a sentence each.
+    pub problems: Vec<String>,
+    /// The node that writes; none while ledger nodes are not part of the cluster.
+    pub writer: Option<HostName>,
+    /// The writer's epoch; none while ledger nodes are not part of the cluster.
+    pub epoch: Option<u64>,
+    /// The host whose PostgreSQL takes writes; none if there is not exactly one.
+    pub primary: Option<HostName>,
+    /// The host that leads etcd.
+    pub etcd_leader: Option<HostName>,
+    /// Whether a supervisor keeps the processes.
+    pub supervised: bool,
+    /// Hosts that are cut off from each other.
+    pub cuts: Vec<Cut>,
+    /// Each host.
+    pub hosts: Vec<HostStatus>,
+}
+
+/// A host.
+#[derive(Clone, Debug, Serialize)]
+pub struct HostStatus {
+    /// Its name.
+    pub name: HostName,
+    /// Its address.
+    pub address: std::net::Ipv4Addr,
+    /// Its processes.
+    pub processes: Vec<ProcessStatus>,
+    /// Its member of etcd, if it answers.
+    pub etcd: Option<EtcdStatus>,
+    /// Its PostgreSQL, if its Patroni answers.
+    pub postgres: Option<PostgresStatus>,
+    /// The servers that its HAProxy sends writes to, if it answers.
+    pub balancer_primary: Option<Vec<HostName>>,
+    /// Whether its PgBouncer answers.
+    pub pooler_answers: Option<bool>,
+    /// The directory that holds its data.
+    pub data: PathBuf,
+    /// The size of the disk below it.
+    pub disk_total_bytes: u64,
+    /// What is left of it.
+    pub disk_free_bytes: u64,
+}
+
+/// A process.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProcessStatus {
+    /// Which.
+    pub process: ProcessKind,
+    /// How it is.
+    pub state: ProcessState,
+    /// Its process id, while it runs.
+    pub process_id: Option<i32>,
+    /// How often it was started again by itself.
+    pub restarts: u64,
+    /// How it ended the last time.
+    pub last_exit: Option<String>,
+}
+
+/// A member of etcd.
+#[derive(Clone, Debug, Serialize)]
+pub struct EtcdStatus {
+    /// Whether it leads.
+    pub leads: bool,
+    /// Whether it can reach a majority.
+    pub has_quorum: bool,
+}
+
+/// A PostgreSQL server, as its Patroni sees it.
+#[derive(Clone, Debug, Serialize)]
+pub struct PostgresStatus {
+    /// `primary` or `replica`, as Patroni calls it.
+    pub role: String,
+    /// `running`, `starting`, `stopped` …
+    pub state: String,
+    /// Whether the log is streamed to it.
+    pub streaming: bool,
+    /// Whether its flush counts for commits.
+    pub synchronous: bool,
+    /// Its timeline.
+    pub timeline: Option<u64>,
+    /// Where its log ends, in bytes.
+    pub position_bytes: Option<u64>,
+    /// Bytes of log that the primary has and it has not received.
+    pub lag_bytes: Option<u64>,
+    /// Whether Patroni is told to do nothing.
+    pub paused: bool,
+}
+
+/// Looks at everything at once; takes a second at most per kind of endpoint that is silent.
+///
+/// # Errors
+/// The table or the cuts are damaged, or a disk cannot be measured.
+pub fn observe(local: &Local) -> Result<Status, ClusterError> {
+    let topology = local.topology();
+    let table = Table::read(local.directory())?;
+    let hosts: Result<Vec<HostStatus>, ClusterError> = thread::scope(|scope| {
+        let threads: Vec<_> = topology
+            .hosts
+            .iter()
+            .map(|host| scope.spawn(|| look_at(local, &table, host)))
+            .collect();
+        let joined = threads
+            .into_iter()
+            .map(|t| t.join().expect("looking does not panic"));
+        joined.collect()
+    });
+    let mut hosts = hosts?;
+    let primary = only(&hosts, |host| {
+        host.postgres
+            .as_ref()
+            .is_some_and(|p| p.role == "primary" && p.state == "running")
+    });
+    measure_lag(&mut hosts);
+    let mut status = Status {
+        name: topology.name.clone(),
+        healthy: false,
+        problems: Vec::new(),
+        writer: None,
+        epoch: None,
+        primary,
+        etcd_leader: only(&hosts, |host| host.etcd.as_ref().is_some_and(|e| e.leads)),
+        supervised: table.has_supervisor(),
+        cuts: cuts(local.directory())?,
+        hosts,
+    };
+    status.problems = problems(local, &status);
+    status.healthy = status.problems.is_empty();
+    Ok(status)
+}
+
+fn only(hosts: &[HostStatus], is: impl Fn(&HostStatus) -> bool) -> Option<HostName> {
+    let mut found = hosts.iter().filter(|host| is(host));
+    match (found.next(), found.next()) {
+        (Some(host), None) => Some(host.name.clone()),
+        _ => None,
+    }
+}
+
+fn look_at(local: &Local, table: &Table, host: &Host) -> Result<HostStatus, ClusterError> {
+    let topology = local.topology();
+    let disk = disk(&host.directories.data)?;
+    let processes = topology
+        .processes(host)
+        .into_iter()
+        .map(|kind| process(table, host, kind))
+        .collect();
+    let ports = topology.ports;
+    thread::scope(|scope| {
+        let etcd = scope.spawn(|| host.has(Role::Etcd).then(|| etcd(local, host)).flatten());
+        let postgres = scope.spawn(|| host.has(Role::Postgres).then(|| postgres(local, host)).flatten());
+        let balancer = scope.spawn(|| {
+            let socket = runtime_api::socket(host);
+            host.has(Role::Balancer)
+                .then(|| runtime_api::servers_up(&socket, "primary").ok())
+                .flatten()
+        });
+        let pooler = scope.spawn(|| {
+            host.has(Role::Pooler)
+                .then(|| speaks_postgres(at(host, ports.pooler), ANSWER_WITHIN))
+        });
+        Ok(HostStatus {
+            name: host.name.clone(),
+            address: host.address,
+            processes,
+            etcd: etcd.join().expect("asking does not panic"),
+            postgres: postgres.join().expect("asking does not panic"),
+            balancer_primary: balancer.join().expect("asking does not panic"),
+            pooler_answers: pooler.join().expect("asking does not panic"),
+            data: host.directories.data.clone(),
+            disk_total_bytes: disk.total_bytes,
+            disk_free_bytes: disk.free_bytes,
+        })
+    })
+}
+
+fn process(table: &Table, host: &Host, kind: ProcessKind) -> ProcessStatus {
+    let (process, state) = table.state(host, kind);
+    let row = table.row(&host.name, kind);
+    ProcessStatus {
+        process: kind,
+        state,
+        process_id: process.map(|p| p.process_id),
+        restarts: row.map_or(0, |row| row.restarts),
+        last_exit: row.and_then(|row| row.last_exit.clone()),
+    }
+}
+
+fn etcd(local: &Local, host: &Host) -> Option<EtcdStatus> {
+    let endpoint = at(host, local.topology().ports.etcd_client);
+    let status = post(endpoint, "/v3/maintenance/status", "{}", ANSWER_WITHIN).ok()?;
+    let status = status.json(endpoint).ok()?;
+    let leader = status.get("leader").and_then(Value::as_str);
+    let own = status.pointer("/header/member_id").and_then(Value::as_str);
+    // `/health` reads through the quorum.
+    let health = get(endpoint, "/health", ANSWER_WITHIN);
+    Some(EtcdStatus {
+        leads: leader.is_some() && leader == own,
+        has_quorum: health.is_ok_and(|answer| answer.status == 200),
+    })
+}
+
+fn postgres(local: &Local, host: &Host) -> Option<PostgresStatus> {
+    let endpoint = at(host, local.topology().ports.patroni);
+    let answer = get(endpoint, "/patroni", ANSWER_WITHIN)
+        .ok()?
+        .json(endpoint)
+        .ok()?;
+    let text = |name: &str| {
+        answer
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let flag = |name: &str| answer.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let position = |name: &str| answer.pointer(&format!("/xlog/{name}")).and_then(Value::as_u64);
+    Some(PostgresStatus {
+        role: text("role"),
+        state: text("state"),
+        streaming: text("replication_state") == "streaming",
+        synchronous: flag("quorum_standby") || flag("sync_standby"),
+        timeline: answer.get("timeline").and_then(Value::as_u64),
+        position_bytes: position("location").or_else(|| position("received_location")),
+        lag_bytes: None,
+        paused: flag("pause"),
+    })
+}
+
+fn measure_lag(hosts: &mut [HostStatus]) {
+    let positions = hosts.iter().filter_map(|host| host.postgres.as_ref());
+    let head = positions
+        .filter(|p| p.role == "primary" && p.state == "running")
+        .filter_map(|p| p.position_bytes)
+        .max();
+    for server in hosts.iter_mut().filter_map(|host| host.postgres.as_mut()) {
+        let lag = head.zip(server.position_bytes);
+        server.lag_bytes = lag.map(|(head, own)| head.saturating_sub(own));
+    }
+}
+
+/// What is wrong, in the order in which one would look.
+fn problems(local: &Local, status: &Status) -> Vec<String> {
+    let mut problems = Vec::new();
+    if !status.supervised {
+        problems.push("no supervisor runs".to_owned());
+    }
+    for cut in &status.cuts {
+        let what = if cut.new_only {
+            "new connections"
+        } else {
+            "packets"
+        };
+        problems.push(format!("{} gets no {what} from {}", cut.to, cut.from));
+    }
+    for host in &status.hosts {
+        problems.extend(host_problems(local, status, host));
+    }
+    if status.etcd_leader.is_none() {
+        problems.push("etcd has no leader".to_owned());
+    }
+    let topology = local.topology();
+    match &status.primary {
+        None => problems.push("PostgreSQL has no primary".to_owned()),
+        Some(_) if topology.durability.mode == DurabilityMode::Quorum => {
+            let servers = status.hosts.iter().filter_map(|host| host.postgres.as_ref());
+            let copies = servers.filter(|p| p.synchronous && p.streaming).count();
+            if copies < topology.durability.copies as usize {
+                let needed = topology.durability.copies;
+                problems.push(format!("{copies} of {needed} synchronous standbys"));
+            }
+        }
+        Some(_) => {}
+    }
+    problems
+}
+
+fn host_problems(local: &Local, status: &Status, host: &HostStatus) -> Vec<String> {
+    let name = &host.name;
+    let mut problems: Vec<String> = host
+        .processes
+        .iter()
+        .filter(|process| process.state != ProcessState::Running)
+        .map(|process| {
+            let state = format!("{:?}", process.state).to_lowercase();
+            let exit = process.last_exit.as_ref().map(|exit| format!(" ({exit})"));
+            format!(
+                "{name}/{} is {state}{}",
+                process.process,
+                exit.unwrap_or_default()
+            )
+        })
+        .collect();
+    let has = |kind| host.processes.iter().any(|process| process.process == kind);
+    match &host.etcd {
+        None if has(ProcessKind::Etcd) => problems.push(format!("{name}: etcd does not answer")),
+        Some(etcd) if !etcd.has_quorum => problems.push(format!("{name}: etcd has no quorum")),
+        _ => {}
+    }
+    match &host.postgres {
+        None if has(ProcessKind::Patroni) => problems.push(format!("{name}: Patroni does not answer")),
+        Some(server) => problems.extend(server_problem(status, name, server)),
+        None => {}
+    }
+    let balances = local
+        .topology()
+        .host(name)
+        .is_ok_and(|host| host.has(Role::Balancer));
+    let to_primary = host.balancer_primary.as_deref() == status.primary.as_ref().map(std::slice::from_ref);
+    if balances && !to_primary {
+        problems.push(format!(
+            "{name}: HAProxy does not send writes to the primary alone"
+        ));
+    }
+    if host.pooler_answers == Some(false) {
+        problems.push(format!("{name}: PgBouncer does not answer"));
+    }
+    problems
+}
+
+fn server_problem(status: &Status, name: &HostName, server: &PostgresStatus) -> Option<String> {
+    if server.paused {
+        return Some(format!("{name}: Patroni is paused"));
+    }
+    if status.primary.as_ref() == Some(name) {
+        return None;
+    }
+    if server.state != "running" && server.state != "streaming" {
+        return Some(format!("{name}: PostgreSQL is {}", server.state));
+    }
+    if !server.streaming {
+        return Some(format!("{name}: PostgreSQL does not stream"));
+    }
+    let lag = server.lag_bytes.filter(|lag| *lag > LAG_BYTES_MAX)?;
+    Some(format!("{name}: PostgreSQL is {} MiB behind", lag >> 20))
+}

@@ -1,0 +1,16 @@
+600 postgres
+-- Written by `shanraq cluster render` from cluster.toml: change that file, not this one.
+create role shanraq_owner login nosuperuser nocreatedb nocreaterole noreplication
+    connection limit 20 password 'SCRAM-SHA-256$4096:TV6FLAlqwW+HaJQ+5/C7nQ==$rxLwJHKnW0Zh3bEs/t32gao1Do/Tn2wXGksyd3uv6e8=:bvDL5PRWXtdZvMlRXxC7++dNJbrBPAHVFwX1ExLESmE=';
+create role shanraq_writer login nosuperuser nocreatedb nocreaterole noreplication
+    connection limit 40 password 'SCRAM-SHA-256$4096:/JQQZ3UrW9Uol+VEREF3PQ==$mbRls6+Yo31vFRFqz+GqdX09iDFLz1dUkX/OViErHXw=:RlciG2+R77qr38QsnsCKqqNt8J4C8tbOVmBOFyajqQ4=';
+create role shanraq_reader login nosuperuser nocreatedb nocreaterole noreplication
+    connection limit 100 password 'SCRAM-SHA-256$4096:zW1ReGkeTLP83ydR0l1NpQ==$QZou1cVbjzoTgQzc7bd6nc87n72574HmxOf0sHODg7s=:s5xaw6YfGUFd4iy7oYNyxVH7HXnTswqYNQL/Wm2YkTI=';
+grant pg_read_all_stats to shanraq_writer;
+create database shanraq owner shanraq_owner template template0 encoding 'UTF8' locale 'C.UTF-8';
+revoke all on database shanraq from public;
+grant connect on database shanraq to shanraq_writer, shanraq_reader;
+\connect shanraq
+alter schema public owner to shanraq_owner;
+revoke all on schema public from public;
+grant usage on schema public to shanraq_writer, shanraq_reader;

@@ -147,26 +147,38 @@ fn an_epoch_block_that_meets_the_last_block_of_the_writer_before_goes_above_it()
     let world = World::start(2);
     let mut first = world.writer(1);
     first.fill(3);
-    // Holds the insert up after it has looked at claim and predecessor.
-    let lock = "begin; lock table shanraq.journal_0000000000000000000 in share mode; select pg_sleep(600)";
+    // Holds each term's insert up after it has looked at claim and predecessor.
+    let _ = world.sql(
+        "create function hold() returns trigger language plpgsql as \
+         $$ begin perform pg_advisory_xact_lock_shared(new.epoch); return new; end $$; \
+         create trigger hold before insert on shanraq.journal for each row execute function hold()",
+    );
+    let hold = |term: u64| {
+        let sql = format!("select pg_advisory_lock({term}), pg_sleep(600)");
+        let _ = world.servers.primary.try_sql(common::DATABASE, &sql);
+    };
+    let release = |term: u64| {
+        let _ = world.sql(&format!(
+            "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objid = {term} and mode = 'ExclusiveLock'"
+        ));
+    };
     std::thread::scope(|scope| {
-        scope.spawn(|| world.servers.primary.try_sql(common::DATABASE, lock));
-        world.wait_for(
-            "select count(*) from pg_stat_activity where wait_event = 'PgSleep'",
-            "1",
-        );
+        scope.spawn(|| hold(1));
+        scope.spawn(|| hold(2));
+        let held = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+        world.wait_for(held, "2");
         let append = scope.spawn(|| first.append(1));
-        let blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
+        let blocked = "select count(*) from pg_stat_activity where wait_event = 'advisory'";
         world.wait_for(blocked, "1");
         let second = scope.spawn(|| world.writer(2));
         world.wait_for(blocked, "2");
-        let _ =
-            world.sql("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'");
+        release(1);
         assert_eq!(
             append.join().unwrap().unwrap().height,
             Height(4),
-            "its last block"
+            "its last block, after the claim"
         );
+        release(2);
         let second = second.join().unwrap();
         assert_eq!(second.journal.head().height, Height(5));
         assert!(is_as_written(

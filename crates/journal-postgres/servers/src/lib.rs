@@ -105,6 +105,8 @@ impl Servers {
         let mut text = String::from("listen_addresses = '127.0.0.1'\nlogging_collector = off\n");
         text.push_str("log_min_messages = log\nwal_level = replica\nmax_wal_senders = 10\n");
         text.push_str("hot_standby = on\nwal_keep_size = 256MB\n");
+        // Tests freeze servers, and are frozen themselves while others measure.
+        text.push_str("wal_sender_timeout = 0\nwal_receiver_timeout = 0\n");
         for line in settings {
             writeln!(text, "{line}").expect("strings take everything");
         }
@@ -162,6 +164,25 @@ impl Servers {
     /// When the server refuses.
     pub fn set(&self, name: &str, value: &str) {
         self.primary.set(name, value);
+    }
+
+    /// Fills and recycles so many WAL segments at every server, so that no commit has to make one: that is what ruins
+    /// the tail. `min_wal_size` must be large enough to keep them.
+    ///
+    /// # Panics
+    /// When a server refuses.
+    pub fn recycle_wal(&self, segments: u32) {
+        for _ in 0..segments {
+            let _ = self
+                .primary
+                .sql("select pg_logical_emit_message(false, 'recycle', ''), pg_switch_wal()");
+        }
+        let _ = self.primary.sql("checkpoint");
+        let position = self.primary.sql("select pg_current_wal_lsn()");
+        for standby in &self.standbys {
+            standby.wait_for(&format!("select pg_last_wal_replay_lsn() >= '{position}'"), "t");
+            let _ = standby.sql("checkpoint");
+        }
     }
 
     /// Starts somebody who takes WAL and confirms its flush, as `pg_receivewal --synchronous` does, but is no standby.

@@ -61,6 +61,8 @@ pub struct Shared {
     pub index_backlog: AtomicUsize,
     /// Runs of the index that wait to be merged beyond those of the merge under way.
     pub merge_backlog: AtomicUsize,
+    /// A full disk holds the index back, which has no more room in memory for long.
+    pub index_waits_for_room: AtomicBool,
     /// The node stops: what is under way in the background is waited for.
     pub stopping: AtomicBool,
 }
@@ -89,6 +91,7 @@ impl Shared {
             index_lag_rows_max: options.index_lag_rows_max,
             index_backlog: AtomicUsize::new(0),
             merge_backlog: AtomicUsize::new(0),
+            index_waits_for_room: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }
     }
@@ -438,15 +441,18 @@ impl IndexerLoop {
                 match self.writer.install(done) {
                     Err(HistoryError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
                         // Nothing changed, and the work is given again.
-                        self.waiting = true;
+                        self.wait_for_room(shared);
                     }
-                    other => other?,
+                    other => {
+                        other?;
+                        shared.index_waits_for_room.store(false, Ordering::Relaxed);
+                    }
                 }
             }
             ToIndexer::NoRoom(ticket) => {
                 self.running -= 1;
                 self.writer.job_failed(ticket);
-                self.waiting = true;
+                self.wait_for_room(shared);
             }
             ToIndexer::Retry => self.waiting = false,
             ToIndexer::Stop => self.stopping = true,
@@ -464,6 +470,11 @@ impl IndexerLoop {
             shared.inbox.indexed(&mut spent, was_behind);
         }
         Ok(())
+    }
+
+    fn wait_for_room(&mut self, shared: &Shared) {
+        self.waiting = true;
+        shared.index_waits_for_room.store(true, Ordering::Relaxed);
     }
 
     /// Whether a full disk holds work back until [`ToIndexer::Retry`].
@@ -636,7 +647,8 @@ impl DiskWatch {
             path: self.directory.clone(),
             source,
         })?;
-        let prepared = match available >= self.reserve_bytes {
+        let index_waits = shared.index_waits_for_room.load(Ordering::Relaxed);
+        let prepared = match available >= self.reserve_bytes && !index_waits {
             true => self.prepare()?,
             false => None,
         };

@@ -3,8 +3,12 @@
 //! Every workload drives a real server process over loopback, unless it says otherwise, and prints the machine, the
 //! command and the seed beside its figures.
 
+mod engine;
 mod histogram;
+mod loaded;
+mod open;
 mod server;
+mod stalls;
 mod stream;
 mod traffic;
 mod workloads;

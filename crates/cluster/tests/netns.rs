@@ -54,7 +54,7 @@ fn a_primary_that_is_cut_off_loses_its_place_and_comes_back_as_a_replica() {
     // The shared address answers, and goes on answering when the balancer that holds it is gone.
     let shared = topology.shared_address.unwrap().address;
     let answers = |_: &cluster::Status| {
-        let address = (shared, ports.balancer_health).into();
+        let address = (shared, ports.balancer_primary).into();
         std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_millis(500)).is_ok()
     };
     running.wait("the shared address answers", answers);

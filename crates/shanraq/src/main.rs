@@ -36,6 +36,7 @@ enum Command {
     Journal(commands::journal::JournalArgs),
     Bench(bench::BenchArgs),
     Config(commands::config::ConfigArgs),
+    Cluster(commands::cluster::ClusterArgs),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Journal(args) => commands::journal::run(&args).map(|()| true),
         Command::Bench(args) => bench::run(&args),
         Command::Config(args) => commands::config::run(&args).map(|()| true),
+        Command::Cluster(args) => commands::cluster::run(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! The commands, one a file.
 
 pub mod account;
+pub mod cluster;
 pub mod config;
 pub mod import;
 pub mod inspect;

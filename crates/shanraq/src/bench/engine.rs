@@ -63,7 +63,7 @@ pub fn engine(args: &BenchArgs) -> Result<Report> {
         client_cpu_seconds_per_million: 0.0,
         resident_bytes: 0,
         disk_bytes_per_transfer: 0.0,
-        durability: "none: the rules alone, in memory",
+        durability: "none: the rules alone, in memory".to_owned(),
         errors: outcome.errors,
         error_example: None,
         seed: args.seed,

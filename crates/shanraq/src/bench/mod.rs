@@ -28,6 +28,9 @@ pub struct BenchArgs {
     /// A server that runs already, host:port; default: one of its own in a temporary directory.
     #[arg(long)]
     pub address: Option<String>,
+    /// Configuration of the server of its own, such as for a journal in PostgreSQL (then a fresh database for each run).
+    #[arg(long, conflicts_with = "address")]
+    pub config: Option<PathBuf>,
     /// Where the temporary directory is made; it must be on the disk to be measured.
     #[arg(long)]
     pub directory: Option<PathBuf>,
@@ -102,7 +105,7 @@ pub struct Report {
     /// Space on the disk for each transfer, preallocated segments included.
     pub disk_bytes_per_transfer: f64,
     /// What was durable when an answer came.
-    pub durability: &'static str,
+    pub durability: String,
     /// Answers other than expected.
     pub errors: u64,
     /// An example of them.

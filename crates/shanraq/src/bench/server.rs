@@ -1,5 +1,6 @@
 //! The server that a benchmark drives. Owns: its process, its directory and what the system says of both.
 
+use super::BenchArgs;
 use crate::commands::serve::Listening;
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
@@ -17,29 +18,35 @@ pub struct Server {
 struct Own {
     child: Child,
     directory: TempDir,
+    config: Option<PathBuf>,
 }
 
 impl Server {
-    /// Starts this binary's `serve` in a temporary directory below `parent` (or the system's), unless an address is
+    /// Starts this binary's `serve` in a temporary directory below the one given (or the system's), unless an address is
     /// given.
-    pub fn start(address: Option<&str>, parent: Option<&Path>) -> Result<Self> {
-        if let Some(address) = address {
+    pub fn start(args: &BenchArgs) -> Result<Self> {
+        if let Some(address) = &args.address {
             return Ok(Self {
-                address: address.to_owned(),
+                address: address.clone(),
                 process: None,
             });
         }
-        let directory = match parent {
+        let directory = match &args.directory {
             Some(parent) => tempfile::Builder::new()
                 .prefix("shanraq-bench-")
                 .tempdir_in(parent),
             None => tempfile::Builder::new().prefix("shanraq-bench-").tempdir(),
         };
         let directory = directory.context("cannot make a temporary directory")?;
-        let (child, listening) = spawn(directory.path())?;
+        let config = args.config.clone();
+        let (child, listening) = spawn(directory.path(), config.as_deref())?;
         Ok(Self {
             address: listening.address,
-            process: Some(Own { child, directory }),
+            process: Some(Own {
+                child,
+                directory,
+                config,
+            }),
         })
     }
 
@@ -56,7 +63,7 @@ impl Server {
         own.child.kill()?;
         own.child.wait()?;
         let started = Instant::now();
-        let (child, listening) = spawn(own.directory.path())?;
+        let (child, listening) = spawn(own.directory.path(), own.config.as_deref())?;
         own.child = child;
         self.address = listening.address;
         Ok(started.elapsed())
@@ -96,11 +103,12 @@ impl Drop for Own {
     }
 }
 
-fn spawn(directory: &Path) -> Result<(Child, Listening)> {
+fn spawn(directory: &Path, config: Option<&Path>) -> Result<(Child, Listening)> {
     let binary = std::env::current_exe().context("cannot find this binary")?;
     let mut child = Command::new(binary)
         .args(["serve", "--json", "--listen", "127.0.0.1:0", "--dir"])
         .arg(directory)
+        .args(config.iter().flat_map(|path| [Path::new("--config"), path]))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

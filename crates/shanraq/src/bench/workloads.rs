@@ -5,6 +5,7 @@ use super::server::{Server, own_cpu_seconds};
 use super::stream::{self, Closed, Outcome};
 use super::traffic::{self, ACCOUNTS, Ids, Shape, Traffic};
 use super::{BenchArgs, Machine, Report, Workload, engine, loaded, open};
+use crate::config::{Config, DurabilityConfig};
 use anyhow::{Context, Result, ensure};
 use api::wire::v1 as proto;
 use clap::ValueEnum;
@@ -16,8 +17,6 @@ use tonic::transport::Channel;
 
 /// The largest request.
 pub const BATCH: usize = 8_190;
-/// Durability of every answer of the embedded node.
-const DURABILITY: &str = "written and fdatasync'ed to the local journal before the answer";
 
 /// Runs a workload.
 pub async fn run(args: &BenchArgs) -> Result<Report> {
@@ -54,13 +53,15 @@ pub struct Bench<'a> {
     /// CPU seconds of this process at that time.
     pub client_cpu: f64,
     disk: u64,
+    durability: String,
     extra: serde_json::Map<String, serde_json::Value>,
 }
 
 impl<'a> Bench<'a> {
     /// Starts the server and creates its accounts.
     pub async fn start(args: &'a BenchArgs) -> Result<Self> {
-        let server = Server::start(args.address.as_deref(), args.directory.as_deref())?;
+        let durability = durability(args)?;
+        let server = Server::start(args)?;
         let mut client = stream::connect(server.address()).await?;
         create_accounts(&mut client, 1, ACCOUNTS).await?;
         let mut bench = Self {
@@ -71,6 +72,7 @@ impl<'a> Bench<'a> {
             server_cpu: 0.0,
             client_cpu: 0.0,
             disk: 0,
+            durability,
             extra: serde_json::Map::new(),
         };
         bench.begin();
@@ -115,7 +117,7 @@ impl<'a> Bench<'a> {
             disk_bytes_per_transfer: self.server.disk_bytes().saturating_sub(self.disk) as f64
                 / millions
                 / 1e6,
-            durability: DURABILITY,
+            durability: self.durability,
             errors: outcome.errors,
             error_example: outcome.example.clone(),
             seed: self.args.seed,
@@ -124,6 +126,25 @@ impl<'a> Bench<'a> {
             extra: self.extra,
         }
     }
+}
+
+/// On what every answer rests.
+fn durability(args: &BenchArgs) -> Result<String> {
+    if args.address.is_some() {
+        return Ok("as the server at that address is configured".to_owned());
+    }
+    let config = args.config.as_deref().map(Config::read).transpose()?;
+    Ok(match config.and_then(|config| config.journal.postgres) {
+        None => "written and fdatasync'ed to the local journal before the answer".to_owned(),
+        Some(postgres) => match postgres.durability {
+            DurabilityConfig::Local => "committed in PostgreSQL on one server before the answer".to_owned(),
+            DurabilityConfig::Standbys => format!(
+                "committed in PostgreSQL and flushed by {} of {} standbys before the answer",
+                postgres.flushed,
+                postgres.standbys.len()
+            ),
+        },
+    })
 }
 
 /// As on the command line.
@@ -144,6 +165,9 @@ pub fn command_to_repeat(args: &BenchArgs) -> String {
     );
     if let Some(transfers) = args.transfers {
         command += &format!(" --transfers {transfers}");
+    }
+    if let Some(config) = &args.config {
+        command += &format!(" --config {}", config.display());
     }
     if args.seconds != 60 {
         command += &format!(" --seconds {}", args.seconds);

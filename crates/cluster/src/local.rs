@@ -3,7 +3,7 @@
 use crate::specs::{Manager, ProcessSpec, directories, spec};
 use crate::{
     ClusterError, Directories, Host, HostName, Machine, ProcessKind, Programs, Role, Secrets, SharedAddress,
-    Topology, files, host, links, render,
+    Table, Topology, files, host, links, render,
 };
 use serde::{Deserialize, Serialize};
 use std::fs::{self, Permissions};
@@ -37,7 +37,7 @@ const LOCAL_DISK_GIB_MAX: u64 = 32;
 /// processes need. `program` is this program.
 ///
 /// # Errors
-/// We are not root, the topology is refused, is of another mode, or the disk refuses.
+/// We are not root, the cluster runs already, the topology is refused, is of another mode, or the disk refuses.
 pub fn prepare(directory: &Path, mode: Option<HostMode>, program: &Path) -> Result<Local, ClusterError> {
     host::require_root("gives files to other users and makes networks")?;
     let run = directory.join("run");
@@ -45,6 +45,13 @@ pub fn prepare(directory: &Path, mode: Option<HostMode>, program: &Path) -> Resu
     let directory = &directory
         .canonicalize()
         .map_err(|e| ClusterError::io("find", directory, e))?;
+    if Table::read(directory)?.has_supervisor() {
+        let detail = "its supervisor lives".to_owned();
+        return Err(ClusterError::Running {
+            directory: directory.clone(),
+            detail,
+        });
+    }
     let file = directory.join("cluster.toml");
     if !file.exists() {
         let topology = new_topology(directory, mode.unwrap_or(HostMode::Loopback), program)?;

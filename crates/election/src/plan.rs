@@ -1,0 +1,169 @@
+//! What to do about what was seen. Pure. Must not: do it.
+
+use crate::view::{Keys, LeaseId, View};
+use crate::{Member, TermRevision};
+
+/// The next step. Each is one transaction that may be repeated safely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Make the member key.
+    Register,
+    /// Another process holds our name; wait until it is gone.
+    WaitForName,
+    /// Remove the writer key that hangs on our lease but belongs to no term of ours: what we gave up, or won without
+    /// hearing of it. A term begins with an answer that was heard or not at all.
+    Release(TermRevision),
+    /// Try to become the writer.
+    Campaign {
+        /// Because leadership was handed to us, so without waiting for others.
+        is_invited: bool,
+    },
+    /// Nothing, until something changes.
+    Wait,
+}
+
+/// What is known of ourselves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own<'a> {
+    pub(crate) member: &'a Member,
+    pub(crate) lease: LeaseId,
+    pub(crate) term: Option<TermRevision>,
+    pub(crate) is_resigning: bool,
+    /// Resigned a moment ago.
+    pub(crate) is_barred: bool,
+}
+
+/// Decides.
+pub(crate) fn plan(keys: &Keys, view: &View, own: Own<'_>) -> Action {
+    match view.member(keys, &own.member.name) {
+        None => return Action::Register,
+        Some(held) if held.lease != own.lease => return Action::WaitForName,
+        Some(_) => {}
+    }
+    if let Some(writer) = &view.writer {
+        let is_ours = writer.lease == own.lease && own.term != Some(writer.created);
+        return if is_ours && !own.is_resigning {
+            Action::Release(writer.created)
+        } else {
+            Action::Wait
+        };
+    }
+    if !own.member.may_write || own.is_resigning {
+        return Action::Wait;
+    }
+    match &view.handover {
+        Some(held) if held.value.as_ref() == Ok(&own.member.name) => Action::Campaign { is_invited: true },
+        Some(_) => Action::Wait,
+        None if own.is_barred => Action::Wait,
+        None => Action::Campaign { is_invited: false },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemberName;
+    use crate::view::Held;
+
+    const MINE: LeaseId = LeaseId(1);
+    const OTHERS: LeaseId = LeaseId(2);
+
+    fn name(text: &str) -> MemberName {
+        MemberName::new(text).unwrap()
+    }
+
+    fn member(text: &str) -> Member {
+        Member {
+            name: name(text),
+            grpc_address: "a:1".into(),
+            rest_address: "a:2".into(),
+            may_write: true,
+        }
+    }
+
+    fn held<T>(key: String, lease: LeaseId, value: T) -> Held<T> {
+        let created = TermRevision(7);
+        Held {
+            key,
+            created,
+            lease,
+            value: Ok(value),
+        }
+    }
+
+    /// Asks for member `a`, which is registered, after `change`.
+    fn planned(change: impl FnOnce(&Keys, &mut View, &mut Member, &mut Own<'static>)) -> Action {
+        let keys = Keys::new("/t/");
+        let mut view = View::default();
+        let key = keys.member(&name("a"));
+        view.members.push(held(key, MINE, member("a")));
+        let mut me = member("a");
+        let mut own = Own {
+            member: Box::leak(Box::new(member("a"))),
+            lease: MINE,
+            term: None,
+            is_resigning: false,
+            is_barred: false,
+        };
+        change(&keys, &mut view, &mut me, &mut own);
+        let own = Own { member: &me, ..own };
+        plan(&keys, &view, own)
+    }
+
+    fn write(keys: &Keys, view: &mut View, lease: LeaseId) {
+        view.writer = Some(held(keys.writer.clone(), lease, member("b")));
+    }
+
+    #[test]
+    fn a_free_place_is_campaigned_for_by_those_who_may() {
+        let open = Action::Campaign { is_invited: false };
+        assert_eq!(planned(|_, _, _, _| ()), open);
+        assert_eq!(planned(|_, _, me, _| me.may_write = false), Action::Wait);
+        assert_eq!(planned(|_, _, _, own| own.is_barred = true), Action::Wait);
+        assert_eq!(planned(|_, _, _, own| own.is_resigning = true), Action::Wait);
+        assert_eq!(
+            planned(|keys, view, _, _| write(keys, view, OTHERS)),
+            Action::Wait
+        );
+    }
+
+    #[test]
+    fn nobody_campaigns_before_its_name_is_its_own() {
+        assert_eq!(planned(|_, view, _, _| view.members.clear()), Action::Register);
+        let taken = planned(|_, view, _, _| view.members[0].lease = OTHERS);
+        assert_eq!(taken, Action::WaitForName);
+    }
+
+    #[test]
+    fn a_handover_is_for_the_named_one_only() {
+        let to = |it: &str| {
+            let to = name(it);
+            planned(move |keys, view, _, own| {
+                own.is_barred = true;
+                view.handover = Some(held(keys.handover.clone(), OTHERS, to));
+            })
+        };
+        assert_eq!(to("a"), Action::Campaign { is_invited: true });
+        assert_eq!(to("b"), Action::Wait);
+    }
+
+    #[test]
+    fn our_own_key_without_a_term_is_released_and_with_one_kept() {
+        let released = planned(|keys, view, _, _| write(keys, view, MINE));
+        assert_eq!(released, Action::Release(TermRevision(7)));
+        let kept = planned(|keys, view, _, own| {
+            write(keys, view, MINE);
+            own.term = Some(TermRevision(7));
+        });
+        assert_eq!(kept, Action::Wait);
+        let resigning = planned(|keys, view, _, own| {
+            write(keys, view, MINE);
+            own.is_resigning = true;
+        });
+        assert_eq!(
+            resigning,
+            Action::Wait,
+            "the handover's own transaction removes it"
+        );
+    }
+}

@@ -1,0 +1,305 @@
+//! Where this member stands: its lease, its term, and what it last saw. Pure: time is an argument.
+//!
+//! Invariant: a term ends once and for all when its lease runs out by our own clock, when its key is seen gone, or
+//! when it is given up; no late answer brings it back. Must not: read clocks or reach etcd.
+
+use crate::view::{LeaseId, View};
+use crate::{BootTime, ElectionError, Member};
+use std::fmt;
+
+/// What names a term: etcd's revision at which its writer key was made. Later terms have greater ones, for as long
+/// as the etcd cluster is not made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TermRevision(pub i64);
+
+impl fmt::Display for TermRevision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// Where a member stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leadership {
+    /// It holds a lease, and another is the writer, or nobody.
+    Following {
+        /// None when there is none, or when what it wrote of itself is not understood. It may be this very member:
+        /// when a key that it held before has not gone yet.
+        writer: Option<Member>,
+    },
+    /// It is the writer, for as long as [`crate::Elector::is_leading_now`] says so.
+    Leading {
+        /// When it learnt that it had won.
+        since: BootTime,
+        /// Names the term.
+        term_revision: TermRevision,
+    },
+    /// It holds no lease that it may believe in: etcd cannot be reached, or has no quorum.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lease {
+    id: LeaseId,
+    until: BootTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Term {
+    revision: TermRevision,
+    since: BootTime,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    lease: Option<Lease>,
+    term: Option<Term>,
+    view: View,
+    /// It resigned and leaves others the first try until then.
+    barred_until: Option<BootTime>,
+    /// It has stepped down, and the transaction that gives its key up is under way.
+    pub(crate) is_resigning: bool,
+}
+
+impl Standing {
+    /// A new lease, believed in until then.
+    pub(crate) fn begin(&mut self, id: LeaseId, until: BootTime) {
+        self.lease = Some(Lease { id, until });
+        self.term = None;
+    }
+
+    /// Gives up lease and term.
+    pub(crate) fn end(&mut self) {
+        self.lease = None;
+        self.term = None;
+    }
+
+    /// Believes in the lease until then; false when it had run out already, which nothing heals.
+    pub(crate) fn extend(&mut self, now: BootTime, id: LeaseId, until: BootTime) -> bool {
+        match self.live(now) {
+            Some(lease) if lease.id == id => {
+                self.lease = Some(Lease {
+                    id,
+                    until: lease.until.max(until),
+                });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// When the lease runs out as things stand.
+    pub(crate) fn until(&self) -> Option<BootTime> {
+        self.lease.map(|it| it.until)
+    }
+
+    fn live(&self, now: BootTime) -> Option<Lease> {
+        self.lease.filter(|it| now < it.until)
+    }
+
+    /// The lease, if it is to be believed in.
+    pub(crate) fn lease(&self, now: BootTime) -> Option<LeaseId> {
+        self.live(now).map(|it| it.id)
+    }
+
+    /// Our writer key was made in this revision.
+    pub(crate) fn won(&mut self, now: BootTime, id: LeaseId, revision: TermRevision) {
+        if self.lease(now) == Some(id) {
+            self.term = Some(Term { revision, since: now });
+            self.barred_until = None;
+        }
+    }
+
+    /// What a linearizable read saw. A late one that saw less than an earlier one is dropped. True when it tells
+    /// anything new.
+    pub(crate) fn seen(&mut self, view: View) -> bool {
+        if view.revision < self.view.revision {
+            return false;
+        }
+        let writer = view.writer.as_ref();
+        if let Some(term) = self.term
+            && view.revision.0 >= term.revision.0
+            && writer.is_none_or(|it| it.created != term.revision)
+        {
+            self.term = None;
+        }
+        if writer.is_some_and(|it| self.lease.is_none_or(|own| own.id != it.lease)) {
+            self.barred_until = None;
+        }
+        let is_new = !self.view.tells_the_same(&view);
+        self.view = view;
+        is_new
+    }
+
+    /// Ends this very term, if it is not over anyway.
+    pub(crate) fn depose(&mut self, revision: TermRevision) {
+        if self.term.is_some_and(|it| it.revision == revision) {
+            self.term = None;
+        }
+    }
+
+    /// Stops leading before the key is given up, and lets others try first until `barred_until`.
+    pub(crate) fn step_down(
+        &mut self,
+        now: BootTime,
+        barred_until: BootTime,
+    ) -> Result<TermRevision, ElectionError> {
+        let term = self.term(now).ok_or(ElectionError::NotLeading)?;
+        self.term = None;
+        self.is_resigning = true;
+        self.barred_until = Some(barred_until);
+        Ok(term)
+    }
+
+    /// Until when others go first.
+    pub(crate) fn barred_until(&self, now: BootTime) -> Option<BootTime> {
+        self.barred_until.filter(|it| now < *it)
+    }
+
+    /// The term, if it is not over.
+    pub(crate) fn term(&self, now: BootTime) -> Option<TermRevision> {
+        self.live(now)?;
+        self.term.map(|it| it.revision)
+    }
+
+    /// For those who watch.
+    pub(crate) fn leadership(&self, now: BootTime) -> Leadership {
+        match (self.live(now), self.term) {
+            (None, _) => Leadership::Unknown,
+            (Some(_), Some(term)) => Leadership::Leading {
+                since: term.since,
+                term_revision: term.revision,
+            },
+            (Some(_), None) => Leadership::Following {
+                writer: self.view.writer.as_ref().and_then(|it| it.value.clone().ok()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::{Held, Revision};
+
+    const MINE: LeaseId = LeaseId(1);
+    const OTHERS: LeaseId = LeaseId(2);
+
+    fn view(revision: i64, writer: Option<(LeaseId, i64)>) -> View {
+        let held = |(lease, created)| Held {
+            key: "writer".into(),
+            created: TermRevision(created),
+            lease,
+            value: Err(ElectionError::Stopped),
+        };
+        View {
+            revision: Revision(revision),
+            writer: writer.map(held),
+            ..View::default()
+        }
+    }
+
+    /// Leads term 5 with a lease until 100.
+    fn leading() -> Standing {
+        let mut standing = Standing::default();
+        standing.begin(MINE, BootTime(100));
+        standing.won(BootTime(10), MINE, TermRevision(5));
+        assert_eq!(standing.term(BootTime(99)), Some(TermRevision(5)));
+        standing
+    }
+
+    #[test]
+    fn a_term_ends_with_its_lease_whoever_asks_first() {
+        let standing = leading();
+        assert_eq!(standing.term(BootTime(100)), None);
+        assert_eq!(standing.leadership(BootTime(100)), Leadership::Unknown);
+        assert!(matches!(
+            standing.leadership(BootTime(99)),
+            Leadership::Leading { .. }
+        ));
+    }
+
+    #[test]
+    fn a_late_answer_does_not_bring_a_lease_back() {
+        let mut standing = leading();
+        assert!(standing.extend(BootTime(99), MINE, BootTime(150)));
+        assert!(!standing.extend(BootTime(150), MINE, BootTime(300)));
+        assert_eq!(standing.term(BootTime(150)), None);
+        assert!(!standing.extend(BootTime(120), OTHERS, BootTime(300)));
+    }
+
+    #[test]
+    fn an_earlier_promise_does_not_shorten_a_later_one() {
+        let mut standing = leading();
+        assert!(standing.extend(BootTime(50), MINE, BootTime(90)));
+        assert_eq!(standing.until(), Some(BootTime(100)));
+    }
+
+    #[test]
+    fn a_new_lease_does_not_carry_an_old_term() {
+        let mut standing = leading();
+        standing.begin(OTHERS, BootTime(500));
+        assert_eq!(standing.term(BootTime(50)), None);
+        standing.won(BootTime(60), MINE, TermRevision(6));
+        assert_eq!(
+            standing.term(BootTime(61)),
+            None,
+            "won under a lease that is not ours any more"
+        );
+    }
+
+    #[test]
+    fn a_writer_whose_key_is_gone_or_anothers_is_deposed() {
+        for seen in [
+            view(6, None),
+            view(6, Some((OTHERS, 6))),
+            view(7, Some((MINE, 7))),
+        ] {
+            let mut standing = leading();
+            standing.seen(seen);
+            assert_eq!(standing.term(BootTime(50)), None);
+            standing.seen(view(8, Some((MINE, 5))));
+            assert_eq!(standing.term(BootTime(50)), None, "deposed for good");
+        }
+    }
+
+    #[test]
+    fn what_was_seen_before_the_term_began_says_nothing_about_it() {
+        let mut standing = leading();
+        standing.seen(view(4, None));
+        assert_eq!(standing.term(BootTime(50)), Some(TermRevision(5)));
+        standing.seen(view(5, Some((MINE, 5))));
+        assert_eq!(standing.term(BootTime(50)), Some(TermRevision(5)));
+    }
+
+    #[test]
+    fn who_steps_down_leads_no_more_and_waits_until_another_is_seen() {
+        let mut standing = leading();
+        assert_eq!(
+            standing.step_down(BootTime(20), BootTime(80)),
+            Ok(TermRevision(5))
+        );
+        assert_eq!(standing.term(BootTime(20)), None);
+        assert_eq!(
+            standing.step_down(BootTime(21), BootTime(80)),
+            Err(ElectionError::NotLeading)
+        );
+        standing.seen(view(5, Some((MINE, 5))));
+        assert_eq!(standing.barred_until(BootTime(30)), Some(BootTime(80)));
+        standing.seen(view(6, None));
+        assert_eq!(standing.barred_until(BootTime(30)), Some(BootTime(80)));
+        assert_eq!(standing.barred_until(BootTime(80)), None);
+        standing.seen(view(7, Some((OTHERS, 7))));
+        assert_eq!(standing.barred_until(BootTime(30)), None);
+    }
+
+    #[test]
+    fn deposing_one_term_leaves_the_next_alone() {
+        let mut standing = leading();
+        standing.depose(TermRevision(4));
+        assert_eq!(standing.term(BootTime(50)), Some(TermRevision(5)));
+        standing.depose(TermRevision(5));
+        assert_eq!(standing.term(BootTime(50)), None);
+    }
+}

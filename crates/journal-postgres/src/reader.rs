@@ -103,26 +103,31 @@ impl PostgresReader {
         })
     }
 
-    /// Runs a question on a session of the pool. One that failed is not used again.
+    /// Runs a question on a session of the pool. One that broke while it lay idle, as after a failover, is replaced
+    /// once; one that failed is not used again.
     fn with_link<T>(
         &self,
-        question: impl FnOnce(&mut Link) -> Result<T, PostgresError>,
+        mut question: impl FnMut(&mut Link) -> Result<T, PostgresError>,
     ) -> Result<T, PostgresError> {
         let idle = self.idle.lock().expect("no reader panics with the pool").pop();
-        let mut link = match idle {
-            Some(link) => link,
-            None => {
-                let mut link = Link::open(&self.connect, Purpose::Read, AbortHandle::default())?;
-                check_version(&mut link)?;
-                link
+        if let Some(mut link) = idle {
+            match question(&mut link) {
+                Err(PostgresError::Broken { .. } | PostgresError::Warned { .. }) => {}
+                answer => return self.keep(link, answer),
             }
-        };
-        let answer = question(&mut link)?;
+        }
+        let mut link = Link::open(&self.connect, Purpose::Read, AbortHandle::default())?;
+        check_version(&mut link)?;
+        let answer = question(&mut link);
+        self.keep(link, answer)
+    }
+
+    fn keep<T>(&self, link: Link, answer: Result<T, PostgresError>) -> Result<T, PostgresError> {
         let mut idle = self.idle.lock().expect("no reader panics with the pool");
-        if idle.len() < IDLE_MAX {
+        if answer.is_ok() && idle.len() < IDLE_MAX {
             idle.push(link);
         }
-        Ok(answer)
+        answer
     }
 
     fn place(&self) -> String {

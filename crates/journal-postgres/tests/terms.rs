@@ -142,43 +142,83 @@ fn a_busy_writer_does_not_starve_the_next_term() {
     assert_eq!(blocks.len() as u64, writer.journal.head().height.0);
 }
 
+/// Holds the inserts of one term up after they have looked at claim and predecessor.
+struct Hold<'a> {
+    world: &'a World,
+    term: u64,
+}
+
+const HELD: &str = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+const BLOCKED: &str = "select count(*) from pg_stat_activity where wait_event = 'advisory'";
+
+impl Hold<'_> {
+    fn prepare(world: &World) {
+        let _ = world.sql(
+            "create function hold() returns trigger language plpgsql as \
+             $$ begin perform pg_advisory_xact_lock_shared(new.epoch); return new; end $$; \
+             create trigger hold before insert on shanraq.journal for each row execute function hold()",
+        );
+    }
+
+    /// Until released.
+    fn hold(&self) {
+        let sql = format!("select pg_advisory_lock({}), pg_sleep(600)", self.term);
+        let _ = self.world.servers.primary.try_sql(common::DATABASE, &sql);
+    }
+
+    fn release(&self) {
+        let _ = self.world.sql(&format!(
+            "select pg_terminate_backend(pid) from pg_locks \
+             where locktype = 'advisory' and objid = {} and mode = 'ExclusiveLock'",
+            self.term
+        ));
+    }
+}
+
+#[test]
+fn a_claim_stops_the_writer_before_it_even_before_the_epoch_block_stands() {
+    let world = World::start(2);
+    let mut first = world.writer(1);
+    first.fill(3);
+    Hold::prepare(&world);
+    let two = Hold {
+        world: &world,
+        term: 2,
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| two.hold());
+        world.wait_for(HELD, "1");
+        let second = scope.spawn(|| world.writer(2));
+        world.wait_for(BLOCKED, "1");
+        let appended = first.append(1);
+        two.release();
+        assert_stepped_down(&first, appended, "PGJ-0010");
+        assert_eq!(second.join().unwrap().journal.head().height, Height(4));
+    });
+}
+
 #[test]
 fn an_epoch_block_that_meets_the_last_block_of_the_writer_before_goes_above_it() {
     let world = World::start(2);
     let mut first = world.writer(1);
     first.fill(3);
-    // Holds each term's insert up after it has looked at claim and predecessor.
-    let _ = world.sql(
-        "create function hold() returns trigger language plpgsql as \
-         $$ begin perform pg_advisory_xact_lock_shared(new.epoch); return new; end $$; \
-         create trigger hold before insert on shanraq.journal for each row execute function hold()",
-    );
-    let hold = |term: u64| {
-        let sql = format!("select pg_advisory_lock({term}), pg_sleep(600)");
-        let _ = world.servers.primary.try_sql(common::DATABASE, &sql);
-    };
-    let release = |term: u64| {
-        let _ = world.sql(&format!(
-            "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objid = {term} and mode = 'ExclusiveLock'"
-        ));
-    };
+    let [one, two] = [1, 2].map(|term| Hold { world: &world, term });
+    Hold::prepare(&world);
     std::thread::scope(|scope| {
-        scope.spawn(|| hold(1));
-        scope.spawn(|| hold(2));
-        let held = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
-        world.wait_for(held, "2");
+        scope.spawn(|| one.hold());
+        scope.spawn(|| two.hold());
+        world.wait_for(HELD, "2");
         let append = scope.spawn(|| first.append(1));
-        let blocked = "select count(*) from pg_stat_activity where wait_event = 'advisory'";
-        world.wait_for(blocked, "1");
+        world.wait_for(BLOCKED, "1");
         let second = scope.spawn(|| world.writer(2));
-        world.wait_for(blocked, "2");
-        release(1);
+        world.wait_for(BLOCKED, "2");
+        one.release();
         assert_eq!(
             append.join().unwrap().unwrap().height,
             Height(4),
             "its last block, after the claim"
         );
-        release(2);
+        two.release();
         let second = second.join().unwrap();
         assert_eq!(second.journal.head().height, Height(5));
         assert!(is_as_written(

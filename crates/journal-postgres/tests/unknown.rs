@@ -20,6 +20,8 @@ impl Stuck {
     /// Appends a block at height 4 that its server commits, but no standby hears of.
     fn begin(world: &World, mut writer: Writer) -> Self {
         writer.fill(3);
+        // So that the reader has a session that what follows may break.
+        writer.journal.reader().read(Height(3)).unwrap();
         world.freeze_standbys();
         let append = std::thread::spawn(move || {
             let appended = writer.append(1);

@@ -257,21 +257,31 @@ impl Writer {
 
     /// The next piece of work, if there is one: at most one flush and one merge are under way at a time.
     pub fn next_job(&mut self) -> Option<Job> {
-        let work = match self.next_flush() {
-            Some(flush) => Work::Flush(flush),
-            None => Work::Merge(self.next_merge()?),
-        };
+        if let Some(flush) = self.next_flush() {
+            return Some(self.job(Work::Flush(flush)));
+        }
+        let merge = self.next_merge()?;
+        Some(self.job(Work::Merge(merge)))
+    }
+
+    /// The same without merges, which can wait: for who wants memory written out and nothing else.
+    pub fn next_flush_job(&mut self) -> Option<Job> {
+        let flush = self.next_flush()?;
+        Some(self.job(Work::Flush(flush)))
+    }
+
+    fn job(&mut self, work: Work) -> Job {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         match work {
             Work::Flush(_) => self.flush_under_way = Some(ticket),
             Work::Merge(_) => self.merge_under_way = Some(ticket),
         }
-        Some(Job {
+        Job {
             ticket,
             place: self.place.clone(),
             work,
-        })
+        }
     }
 
     fn next_flush(&mut self) -> Option<Flush> {

@@ -67,7 +67,7 @@ struct Running {
     committer: JoinHandle<()>,
     indexer: JoinHandle<history::Writer>,
     flusher: JoinHandle<()>,
-    background: JoinHandle<()>,
+    merger: JoinHandle<()>,
     disk: JoinHandle<()>,
     disk_stop: crossbeam_channel::Sender<()>,
     _lock: DirectoryLock,
@@ -165,11 +165,11 @@ impl Node {
         running.committer.join().expect(ended);
         let mut writer = running.indexer.join().expect(ended);
         running.flusher.join().expect(ended);
-        running.background.join().expect(ended);
+        running.merger.join().expect(ended);
         drop(running.disk_stop);
         running.disk.join().expect(ended);
         writer.freeze();
-        if let Err(error) = crate::recovery::run_jobs(&mut writer) {
+        if let Err(error) = crate::recovery::run_flushes(&mut writer) {
             tracing::warn!(%error, "the index could not be written out; the next start replays more");
         }
     }
@@ -497,7 +497,7 @@ fn start(
     let (large_batches, batches) = crossbeam_channel::bounded(1);
     let (to_indexer, from_committer) = crossbeam_channel::unbounded();
     let (flushes, to_flush) = crossbeam_channel::unbounded();
-    let (others, to_background) = crossbeam_channel::unbounded();
+    let (merges, to_merge) = crossbeam_channel::unbounded();
     let (disk_stop, disk_stopped) = crossbeam_channel::bounded(0);
     let layout = Layout::new(options);
     let disk_watch = DiskWatch {
@@ -506,7 +506,7 @@ fn start(
         preparer: recovered.preparer.clone(),
         reserve_bytes: options.disk_reserve_bytes,
     };
-    let background = Background {
+    let merger = Background {
         storage: storage.clone(),
         snapshots: layout.snapshots,
         keys: recovered.keys,
@@ -528,8 +528,8 @@ fn start(
         to_flusher,
         to_merger,
     ] = sharing;
-    let (from_flusher, from_background) = (to_indexer.clone(), to_indexer.clone());
-    let flusher = background.clone();
+    let (from_flusher, from_merger) = (to_indexer.clone(), to_indexer.clone());
+    let flusher = merger.clone();
     let (files, place) = (storage.clone(), options.clone());
     let last_words: Arc<dyn Fn(&NodeError) + Send + Sync> =
         Arc::new(move |error| discard_damaged_index(&*files, &place, error));
@@ -544,7 +544,7 @@ fn start(
         commits_large.run(&batches, &to_committer)
     })?;
     let indexer = threads::spawn("history", &last_words, move || {
-        threads::run_indexer(writer, &from_committer, &Chores { flushes, others }, &for_indexer)
+        threads::run_indexer(writer, &from_committer, &Chores { flushes, merges }, &for_indexer)
     })?;
     let flusher = threads::spawn("flush", &last_words, move || {
         let Shared {
@@ -555,14 +555,14 @@ fn start(
         let rests = || Rests::new(index_backlog, INDEX_BACKLOG_MAX, stopping);
         flusher.run(&to_flush, &from_flusher, rests)
     })?;
-    let background = threads::spawn("background", &last_words, move || {
+    let merger = threads::spawn("merge", &last_words, move || {
         let Shared {
             merge_backlog,
             stopping,
             ..
         } = &*to_merger;
         let rests = || Rests::new(merge_backlog, MERGE_BACKLOG_MAX, stopping);
-        background.run(&to_background, &from_background, rests)
+        merger.run(&to_merge, &from_merger, rests)
     })?;
     let disk = threads::spawn("disk", &last_words, move || {
         disk_watch.run(&to_disk, &disk_stopped)
@@ -579,7 +579,7 @@ fn start(
         committer,
         indexer,
         flusher,
-        background,
+        merger,
         disk,
         disk_stop,
         _lock: lock,

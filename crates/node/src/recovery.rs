@@ -197,7 +197,7 @@ fn index_block(writer: &mut Writer, block: &Block, outcomes: &[Outcome]) -> Resu
     if block.height > writer.published().height {
         writer.commit(block.height, block.hash.0)?;
     }
-    run_jobs_while_there_is_room(writer)?;
+    flush_while_there_is_room(writer)?;
     Ok(())
 }
 
@@ -359,6 +359,17 @@ fn difference(entry: &Entry, outcome: &Outcome) -> Option<String> {
     (!same).then(|| "the results differ from those logged".to_owned())
 }
 
+/// Writes the index's memory out on this thread.
+///
+/// # Errors
+/// What the index says.
+pub fn run_flushes(writer: &mut Writer) -> Result<(), HistoryError> {
+    while let Some(job) = writer.next_flush_job() {
+        writer.install(job.run(&history::FullSpeed)?)?;
+    }
+    Ok(())
+}
+
 /// Runs the index's work to its end on this thread.
 ///
 /// # Errors
@@ -370,9 +381,10 @@ pub fn run_jobs(writer: &mut Writer) -> Result<(), HistoryError> {
     Ok(())
 }
 
-/// The same, leaving in memory what a full disk does not take: reads must go on after a start, too.
-fn run_jobs_while_there_is_room(writer: &mut Writer) -> Result<(), HistoryError> {
-    while let Some(job) = writer.next_job() {
+/// Writes memory out, leaving there what a full disk does not take: reads must go on after a start, too. Merges wait for
+/// the background; a start does not.
+fn flush_while_there_is_room(writer: &mut Writer) -> Result<(), HistoryError> {
+    while let Some(job) = writer.next_flush_job() {
         let ticket = job.ticket();
         match job.run(&history::FullSpeed).and_then(|done| writer.install(done)) {
             Err(HistoryError::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {

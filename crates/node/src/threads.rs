@@ -1,7 +1,7 @@
 //! The node's threads. Owns: who runs what, and how a block travels: sequencer → committer → indexer.
 //!
-//! `sequencer` applies, `journal` makes durable and answers, `history` indexes, `flush` and `background` (low priority)
-//! write runs, merge them and write snapshots, `disk` prepares segments and watches for room. Nothing slow runs on the
+//! `sequencer` applies, `journal` makes durable and answers, `history` indexes, `flush` and `merge` (low priority)
+//! write runs and snapshots and merge runs, `disk` prepares segments and watches for room. Nothing slow runs on the
 //! first two.
 
 use crate::clock::Clock;
@@ -133,19 +133,20 @@ pub enum Chore {
     Snapshot(SnapshotPosition, Snapshot),
 }
 
-/// To the background threads. Memory fills up when a flush waits, so that it has a thread of its own.
+/// To the background threads. Merges take long and can wait. While a flush waits memory fills up, and while a snapshot
+/// waits the next start has more to replay.
 pub struct Chores {
-    /// Flushes of the index.
+    /// Flushes of the index, and snapshots.
     pub flushes: Sender<Chore>,
-    /// The rest.
-    pub others: Sender<Chore>,
+    /// Merges of the index.
+    pub merges: Sender<Chore>,
 }
 
 impl Chores {
     fn give(&self, chore: Chore) {
         let thread = match &chore {
-            Chore::Index(job) if job.is_flush() => &self.flushes,
-            _ => &self.others,
+            Chore::Index(job) if !job.is_flush() => &self.merges,
+            _ => &self.flushes,
         };
         thread
             .send(chore)

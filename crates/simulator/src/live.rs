@@ -53,10 +53,10 @@ impl Live {
     ) -> Result<Self, NodeError> {
         let shared = Arc::new(Shared::new(options, &recovered));
         let (to_indexer, at_indexer) = crossbeam_channel::unbounded();
-        let (others, chores) = crossbeam_channel::unbounded();
+        let (merges, chores) = crossbeam_channel::unbounded();
         let to_background = Chores {
-            flushes: others.clone(),
-            others,
+            flushes: merges.clone(),
+            merges,
         };
         let head = recovered.head;
         let sequencer = Sequencer::new(recovered.ledger, recovered.reader.clone(), head.height, options);

@@ -33,6 +33,7 @@ impl Elector {
                 Ok((runtime, shared)) => {
                     let _ = sender.send(Ok((runtime.handle().clone(), Arc::clone(&shared))));
                     runtime.block_on(work(&shared, stopped));
+                    shared.close();
                 }
                 Err(error) => {
                     let _ = sender.send(Err(error));
@@ -163,10 +164,12 @@ impl Changes {
     /// # Errors
     /// [`ElectionError::Stopped`] when there will be no more.
     pub async fn changed(&mut self) -> Result<Leadership, ElectionError> {
-        self.receiver
-            .changed()
-            .await
-            .map_err(|_| ElectionError::Stopped)?;
+        let told = self.receiver.changed().await;
+        // We keep the sender alive ourselves, so it does not close when the elector ends.
+        if told.is_err() || self.shared.has_ended() {
+            self.receiver.mark_changed();
+            return Err(ElectionError::Stopped);
+        }
         Ok(self.shared.ask(Standing::leadership))
     }
 

@@ -21,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) state: watch::Sender<Leadership>,
     standing: Mutex<Standing>,
     is_troubled: AtomicBool,
+    has_ended: AtomicBool,
 }
 
 impl Shared {
@@ -34,6 +35,7 @@ impl Shared {
             state: watch::Sender::new(Leadership::Unknown),
             standing: Mutex::default(),
             is_troubled: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
             options,
         })
     }
@@ -64,6 +66,17 @@ impl Shared {
         let standing = self.lock();
         // Read under the lock: a clock read before it could be older than what the standing has become.
         question(&standing, BootTime::now())
+    }
+
+    /// Nothing changes any more; wakes those who wait for it.
+    pub(crate) fn close(&self) {
+        self.has_ended.store(true, Ordering::SeqCst);
+        self.state.send_modify(|_| ());
+    }
+
+    /// Whether that has happened.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::SeqCst)
     }
 
     pub(crate) fn term(&self) -> Option<TermRevision> {

@@ -129,6 +129,11 @@ fn who_may_not_write_never_does_and_a_name_is_not_shared() {
     resign(&twin, None).unwrap();
     block_on(changes.changed()).unwrap();
     assert_eq!(check_one_leads(&[&observer]), None);
+    block_on(twin.stop());
+    for _ in 0..2 {
+        assert_eq!(block_on(changes.changed()), Err(ElectionError::Stopped));
+        assert_eq!(changes.current(), Leadership::Unknown);
+    }
 }
 
 #[test]

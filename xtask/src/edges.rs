@@ -53,6 +53,21 @@ const RULES: &[Rule] = &[
         never: ASYNCHRONOUS,
     },
     Rule {
+        package: "journal-postgres",
+        may_reach: &["ledger", "storage", "journal"],
+        never: &["axum", "tonic", "hyper"],
+    },
+    Rule {
+        package: "election",
+        may_reach: &[],
+        never: &["axum"],
+    },
+    Rule {
+        package: "cluster",
+        may_reach: &[],
+        never: ASYNCHRONOUS,
+    },
+    Rule {
         package: "node",
         may_reach: &["ledger", "storage", "journal", "history"],
         never: &["axum", "tonic", "hyper"],

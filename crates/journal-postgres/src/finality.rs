@@ -9,6 +9,18 @@ use crate::{Durability, PostgresError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Lsn(pub(crate) u64);
 
+impl Lsn {
+    const PAGE_BYTES: u64 = 8_192;
+    const PAGE_HEADER_BYTES: u64 = 24;
+
+    /// The end of what was written, where `insert` is the place of the next record. A record that ends with its page
+    /// leaves that place behind the next page's header, which nobody flushes before something follows it.
+    pub(crate) fn end_before(insert: u64) -> Self {
+        let at_start = insert % Self::PAGE_BYTES == Self::PAGE_HEADER_BYTES;
+        Self(insert - if at_start { Self::PAGE_HEADER_BYTES } else { 0 })
+    }
+}
+
 /// What the primary says of itself and of those who stream from it, after a commit.
 #[derive(Clone, Debug)]
 pub(crate) struct Observation {
@@ -111,6 +123,18 @@ mod tests {
             assert!(local.is_err(), "{commit}");
         }
         assert!(check_settings(&Durability::Local, &observation("", "on", &[])).is_ok());
+    }
+
+    #[test]
+    fn a_page_header_that_nothing_follows_is_not_waited_for() {
+        for (insert, end) in [
+            (8_192 * 7 + 24, 8_192 * 7),
+            (8_192 * 7, 8_192 * 7),
+            (8_192 * 7 + 32, 8_192 * 7 + 32),
+            (8_192 * 7 - 24, 8_192 * 7 - 24),
+        ] {
+            assert_eq!(Lsn::end_before(insert), Lsn(end));
+        }
     }
 
     #[test]

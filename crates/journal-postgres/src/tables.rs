@@ -231,7 +231,7 @@ pub(crate) async fn observe(
     let mut observation = None;
     for row in &rows {
         let all = observation.get_or_insert(Observation {
-            position: lsn(row.try_get(0)?),
+            position: Lsn::end_before(row.try_get::<_, PgLsn>(0)?.into()),
             synchronous_standby_names: row.try_get(1)?,
             synchronous_commit: row.try_get(2)?,
             standbys: Vec::new(),
@@ -239,14 +239,10 @@ pub(crate) async fn observe(
         if let Some(name) = row.try_get(3)? {
             all.standbys.push(Standby {
                 name,
-                flushed: row.try_get::<_, Option<PgLsn>>(4)?.map(lsn),
+                flushed: row.try_get::<_, Option<PgLsn>>(4)?.map(|lsn| Lsn(lsn.into())),
                 is_synchronous: row.try_get(5)?,
             });
         }
     }
     Ok(observation.expect("a left join of one row gives at least one"))
-}
-
-fn lsn(lsn: PgLsn) -> Lsn {
-    Lsn(lsn.into())
 }

@@ -178,6 +178,8 @@ impl<Read> Inbox<Read> {
                     code = "NOD-0013",
                     "storage is full: writes are refused, reads go on"
                 );
+                // The sequencer refuses those that are in the queue already.
+                self.ring(self.lock());
             } else {
                 tracing::info!("there is room again: writes are taken");
             }

@@ -14,7 +14,7 @@ use crate::reads::Read;
 use crate::recovery::Recovered;
 use crate::sequencer::{Batch, Sequencer};
 use crate::snapshots::SnapshotPosition;
-use crate::{NodeError, NodeOptions};
+use crate::{NodeError, NodeOptions, SubmitError};
 use crossbeam_channel::{Receiver, Sender};
 use history::{HistoryError, Job, JobDone, Pace, Reader, Writer};
 use journal::{AppendError, Draft, Head, Journal, JournalError, Prepared, Preparer, Term};
@@ -273,6 +273,10 @@ fn take_up_writes(
     if arrivals.writes.is_empty() {
         return Ok(());
     }
+    if shared.inbox.storage_full() {
+        refuse_for_room(arrivals, shared);
+        return Ok(());
+    }
     let (now, instant) = (clock.now(), clock.instant());
     let (mut requests, mut events) = (0, 0);
     while events < EVENTS_PER_TURN && !sequencer.is_full() && !shared.index_is_behind() {
@@ -286,6 +290,20 @@ fn take_up_writes(
     }
     shared.inbox.taken_up(requests, events);
     Ok(())
+}
+
+/// Refuses the writes that were taken in before the disk was found full: they would wait for room until their deadlines.
+fn refuse_for_room(arrivals: &mut Arrivals<Read>, shared: &Shared) {
+    let (requests, mut events) = (arrivals.writes.len(), 0);
+    for write in arrivals.writes.drain(..) {
+        events +=
+            crate::inbox::events_of(&write.request.body).expect("the inbox checked the number of events");
+        // A client that went away does not mind.
+        let _ = write.reply.send(Err(SubmitError::StorageFull {
+            retry_after: INDEX_RETRY,
+        }));
+    }
+    shared.inbox.taken_up(requests, events);
 }
 
 /// How long nothing is due; `None` when nothing ever is.
@@ -648,8 +666,11 @@ impl DiskWatch {
             path: self.directory.clone(),
             source,
         })?;
+        // A block must never be the one to find out that there is no room for its segment: reads would wait for it.
+        let missing = self.preparer.as_ref().map_or(0, Preparer::missing_bytes);
+        let room = available >= self.reserve_bytes.saturating_add(missing);
         let index_waits = shared.index_waits_for_room.load(Ordering::Relaxed);
-        let prepared = match available >= self.reserve_bytes && !index_waits {
+        let prepared = match room && !index_waits {
             true => self.prepare()?,
             false => None,
         };

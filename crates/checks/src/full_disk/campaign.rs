@@ -298,7 +298,7 @@ impl Campaign {
         let calls = self.shared.calls_from(0);
         let violations = violations(&calls, &observed);
         self.node.stop()?;
-        let verified = self.node.verify()?;
+        let verified = self.node.verify_copy()?;
         let complaints = self.node.complaints();
         ensure!(
             complaints.is_empty(),

@@ -93,6 +93,14 @@ impl Preparer {
         }
     }
 
+    /// How much of the next segment is not there yet: room that the disk must still have.
+    #[must_use]
+    pub fn missing_bytes(&self) -> u64 {
+        self.lock()
+            .as_ref()
+            .map_or(self.shared.segment_bytes, |next| next.length - next.ready)
+    }
+
     /// So many bytes of the segment in use are taken.
     pub(crate) fn filled(&self, bytes: u64) {
         self.shared.filled.store(bytes, Ordering::Relaxed);

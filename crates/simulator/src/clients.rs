@@ -322,8 +322,10 @@ impl Clients {
             Ok(Reply::Described(result)) => Answer::Described(result),
             Err(error) => {
                 let passed = deadline.is_some_and(|deadline| deadline <= around.clock.instant());
+                // Taken in, and refused when the disk was found full before it was taken up.
+                let no_room = matches!(error, SubmitError::StorageFull { .. });
                 ensure!(
-                    error == SubmitError::Expired && passed,
+                    no_room || error == SubmitError::Expired && passed,
                     "request {request} is answered with {error}"
                 );
                 ensure!(

@@ -68,10 +68,10 @@ impl Appender {
     /// transfers.
     pub fn turn(&mut self, rows: usize) -> (Arc<Memory>, (Bounds, Bounds)) {
         self.end_pages();
-        self.covers.turn(self.next_row);
+        let bounds = (std::mem::take(&mut self.ids), std::mem::take(&mut self.pendings));
+        self.covers.turn(self.next_row, bounds);
         let next = Memory::new(self.next_row, self.next_account, self.next_blob, rows);
         let full = std::mem::replace(&mut self.memory, Arc::new(next));
-        let bounds = (std::mem::take(&mut self.ids), std::mem::take(&mut self.pendings));
         (full, bounds)
     }
 
@@ -227,7 +227,7 @@ impl Appender {
         let (hasher, transfer, table) = (self.hasher, &row.transfer, &self.memory.rows);
         if row.kind != RowKind::Expired {
             table.insert_unique(keys.id, relative);
-            self.covers.id(keys.id, transfer.id.0);
+            self.covers.insert(keys.id);
             self.ids.add(transfer.id.0);
         }
         if row.kind == RowKind::Burnt {
@@ -236,7 +236,7 @@ impl Appender {
         if transfer.pending_id.0 != 0 {
             let key = hasher.key(Tag::Resolution, transfer.pending_id.0);
             table.insert_unique(key, relative);
-            self.covers.resolution(key, transfer.pending_id.0);
+            self.covers.insert(key);
             self.pendings.add(transfer.pending_id.0);
         }
         table.post(keys.debit, relative);

@@ -39,7 +39,7 @@ impl Cover {
     }
 }
 
-/// The covers, and how full the newest is. For the one filling thread.
+/// The covers, and how full the newest is; bounds up to the last flush. For the one filling thread.
 pub(crate) struct Covers {
     /// The oldest first; the last one is being filled.
     all: Vec<Arc<Cover>>,
@@ -77,24 +77,18 @@ impl Covers {
         self.newest().filter.touch(key)
     }
 
-    /// Adds the key of an id.
+    /// Adds a unique key.
     #[inline]
-    pub fn id(&mut self, key: u64, id: u128) {
+    pub fn insert(&mut self, key: u64) {
         self.newest().filter.insert(key);
-        self.ids.add(id);
         self.keys += 1;
     }
 
-    /// Adds the key of a pending transfer's end.
-    #[inline]
-    pub fn resolution(&mut self, key: u64, pending: u128) {
-        self.newest().filter.insert(key);
-        self.pendings.add(pending);
-        self.keys += 1;
-    }
-
-    /// Between two flushes: ends the newest cover when it is full; the next one begins with row `next_row`.
-    pub fn turn(&mut self, next_row: u64) {
+    /// Between two flushes, given the bounds of what came since the last: ends the newest cover when it is full; the next
+    /// one begins with row `next_row`.
+    pub fn turn(&mut self, next_row: u64, (ids, pendings): (Bounds, Bounds)) {
+        self.ids = self.ids.join(ids);
+        self.pendings = self.pendings.join(pendings);
         if self.keys < u64::from(self.flush_rows) * FLUSHES {
             return;
         }
@@ -117,12 +111,14 @@ mod tests {
         const FLUSH_ROWS: u32 = 64;
         let hasher = KeyHasher::new([9; 16]);
         let mut covers = Covers::new(0, FLUSH_ROWS);
+        let mut ids = Bounds::default();
         let rows = u64::from(FLUSH_ROWS) * FLUSHES * (COVERS_MAX as u64 + 4);
         for row in 0..rows {
             if row % u64::from(FLUSH_ROWS) == 0 {
-                covers.turn(row);
+                covers.turn(row, (std::mem::take(&mut ids), Bounds::default()));
             }
-            covers.id(hasher.key(Tag::Id, u128::from(row)), u128::from(row));
+            covers.insert(hasher.key(Tag::Id, u128::from(row)));
+            ids.add(u128::from(row));
         }
         let all = covers.all();
         assert_eq!(all.len(), COVERS_MAX);

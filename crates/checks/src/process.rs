@@ -153,6 +153,17 @@ impl NodeProcess {
         Ok(said)
     }
 
+    /// Fails when it logged an error or a panic.
+    pub fn ensure_no_complaints(&self) -> Result<()> {
+        let complaints = self.complaints();
+        ensure!(
+            complaints.is_empty(),
+            "the node logged:\n{}",
+            complaints.join("\n")
+        );
+        Ok(())
+    }
+
     /// Errors and panics that it logged.
     pub fn complaints(&self) -> Vec<String> {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();

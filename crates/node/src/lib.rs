@@ -2,6 +2,7 @@
 //!
 //! Owns: the order of commands and when an answer may leave. Must not: know of wire formats.
 
+mod background;
 mod books;
 mod clock;
 mod error;
@@ -33,12 +34,11 @@ pub use verify::{VerifyReport, VerifyStage, verify};
 /// The node's parts, for the simulator, which runs them in an order of its own on a disk and a clock of its own.
 /// Everyone else uses [`Node`].
 pub mod parts {
+    pub use crate::background::{Background, Chore, Chores, DiskWatch};
     pub use crate::reads::{FoundAccount, Read, ReadAnswer, State};
     pub use crate::recovery::{
-        OpenJournal, Reading, Recovered, apply_block, discard_damaged_index, recover, run_jobs,
+        OpenJournal, Reading, Recovered, apply_block, discard_damaged_index, recover, run_flushes,
     };
     pub use crate::sequencer::{Batch, Sequencer};
-    pub use crate::threads::{
-        Background, Chore, Chores, DiskWatch, IndexerLoop, SequencerLoop, Shared, ToIndexer, Turn, announce,
-    };
+    pub use crate::threads::{IndexerLoop, SequencerLoop, Shared, ToIndexer, Turn, announce};
 }

@@ -1,15 +1,13 @@
 //! The node as the edges see it. Owns: the threads, and when a read may answer.
 
+use crate::background::{Background, Chores, DiskWatch};
 use crate::clock::{Clock, SystemClock};
 use crate::metadata::MetadataSealer;
 use crate::pace::Rests;
 use crate::reads::{FoundAccount, Read, State};
 use crate::recovery::{Layout, OpenJournal, Reading, begin_term, discard_damaged_index, recover};
 use crate::sequencer::Sequencer;
-use crate::threads::{
-    self, Background, Chores, Committer, DiskWatch, INDEX_BACKLOG_MAX, MERGE_BACKLOG_MAX, SequencerLoop,
-    Shared,
-};
+use crate::threads::{self, Committer, INDEX_BACKLOG_MAX, MERGE_BACKLOG_MAX, SequencerLoop, Shared};
 use crate::{
     AccountEntries, AccountView, BalanceAt, NodeError, NodeOptions, Page, ReadError, Reply, Request, Status,
     SubmitError, TransferView, TrialBalance, trial,
@@ -547,21 +545,13 @@ fn start(
         threads::run_indexer(writer, &from_committer, &Chores { flushes, merges }, &for_indexer)
     })?;
     let flusher = threads::spawn("flush", &last_words, move || {
-        let Shared {
-            index_backlog,
-            stopping,
-            ..
-        } = &*to_flusher;
-        let rests = || Rests::new(index_backlog, INDEX_BACKLOG_MAX, stopping);
+        let shared = &*to_flusher;
+        let rests = || Rests::new(&shared.index_backlog, INDEX_BACKLOG_MAX, &shared.stopping);
         flusher.run(&to_flush, &from_flusher, rests)
     })?;
     let merger = threads::spawn("merge", &last_words, move || {
-        let Shared {
-            merge_backlog,
-            stopping,
-            ..
-        } = &*to_merger;
-        let rests = || Rests::new(merge_backlog, MERGE_BACKLOG_MAX, stopping);
+        let shared = &*to_merger;
+        let rests = || Rests::new(&shared.merge_backlog, MERGE_BACKLOG_MAX, &shared.stopping);
         merger.run(&to_merge, &from_merger, rests)
     })?;
     let disk = threads::spawn("disk", &last_words, move || {

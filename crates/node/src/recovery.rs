@@ -359,13 +359,18 @@ fn difference(entry: &Entry, outcome: &Outcome) -> Option<String> {
     (!same).then(|| "the results differ from those logged".to_owned())
 }
 
-/// Writes the index's memory out on this thread.
+/// Writes the index's memory out on this thread. Merges can wait: neither a start nor a stop does for them.
 ///
 /// # Errors
-/// What the index says.
+/// What the index says; the memory that could not be written is as it was.
 pub fn run_flushes(writer: &mut Writer) -> Result<(), HistoryError> {
     while let Some(job) = writer.next_flush_job() {
-        writer.install(job.run(&history::FullSpeed)?)?;
+        let ticket = job.ticket();
+        let done = job.run(&history::FullSpeed).and_then(|done| writer.install(done));
+        if done.is_err() {
+            writer.job_failed(ticket);
+            return done;
+        }
     }
     Ok(())
 }
@@ -381,20 +386,12 @@ pub fn run_jobs(writer: &mut Writer) -> Result<(), HistoryError> {
     Ok(())
 }
 
-/// Writes memory out, leaving there what a full disk does not take: reads must go on after a start, too. Merges wait for
-/// the background; a start does not.
+/// The same, leaving in memory what a full disk does not take: reads must go on after a start, too.
 fn flush_while_there_is_room(writer: &mut Writer) -> Result<(), HistoryError> {
-    while let Some(job) = writer.next_flush_job() {
-        let ticket = job.ticket();
-        match job.run(&history::FullSpeed).and_then(|done| writer.install(done)) {
-            Err(HistoryError::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
-                writer.job_failed(ticket);
-                return Ok(());
-            }
-            done => done?,
-        }
+    match run_flushes(writer) {
+        Err(HistoryError::Io { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => Ok(()),
+        done => done,
     }
-    Ok(())
 }
 
 fn open_history(

@@ -220,12 +220,6 @@ impl Config {
         }
     }
 
-    /// Where the data key is.
-    pub fn key_file(&self) -> PathBuf {
-        let in_directory = || self.node.directory.join("keys");
-        self.node.key_file.clone().unwrap_or_else(in_directory)
-    }
-
     /// What the listener is told.
     pub fn api_config(&self) -> api::ApiConfig {
         api::ApiConfig {

@@ -118,7 +118,7 @@ pub fn balances_json(balances: &Balances) -> Value {
 }
 
 /// A transfer for people and scripts.
-pub fn transfer_json(stored: &proto::StoredTransfer) -> Result<Value> {
+fn transfer_json(stored: &proto::StoredTransfer) -> Result<Value> {
     let wire = stored
         .transfer
         .as_ref()
@@ -140,6 +140,12 @@ pub fn transfer_json(stored: &proto::StoredTransfer) -> Result<Value> {
         "timestamp": transfer.timestamp.to_string(),
         "expired": stored.expired,
     }))
+}
+
+/// Prints transfers.
+pub fn print_transfers(transfers: &[proto::StoredTransfer], json: bool) -> Result<()> {
+    let values = transfers.iter().map(transfer_json).collect::<Result<Vec<_>>>()?;
+    print(&values, json)
 }
 
 /// Prints what became of the one event of a request; whether it is there now.

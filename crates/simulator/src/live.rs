@@ -8,7 +8,7 @@ use journal::{AppendError, BlockReader, Head, Journal, Term, WriterId};
 use ledger::Amount;
 use node::parts::{
     Background, Batch, Chore, Chores, DiskWatch, IndexerLoop, Recovered, Sequencer, SequencerLoop, Shared,
-    ToIndexer, Turn, announce, run_jobs,
+    ToIndexer, Turn, announce, run_flushes,
 };
 use node::{Clock, Layout, NodeError, NodeOptions};
 use std::sync::Arc;
@@ -203,7 +203,7 @@ impl Live {
         );
         let mut writer = self.indexer.into_writer();
         writer.freeze();
-        run_jobs(&mut writer)?;
+        run_flushes(&mut writer)?;
         Ok(())
     }
 }

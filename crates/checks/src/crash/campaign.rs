@@ -177,12 +177,7 @@ impl Campaign {
         let violations = violations(&calls, &observed);
         self.node.stop()?;
         let verified = self.node.verify()?;
-        let complaints = self.node.complaints();
-        ensure!(
-            complaints.is_empty(),
-            "the node logged:\n{}",
-            complaints.join("\n")
-        );
+        self.node.ensure_no_complaints()?;
         Ok(Report {
             calls: calls.len() as u64,
             answered: self.shared.answered(),

@@ -299,12 +299,7 @@ impl Campaign {
         let violations = violations(&calls, &observed);
         self.node.stop()?;
         let verified = self.node.verify_copy()?;
-        let complaints = self.node.complaints();
-        ensure!(
-            complaints.is_empty(),
-            "the node logged:\n{}",
-            complaints.join("\n")
-        );
+        self.node.ensure_no_complaints()?;
         let refused = calls.iter().filter(|call| call.heard == Heard::NotDone).count();
         Ok(Report {
             calls: calls.len() as u64,

@@ -77,12 +77,7 @@ pub async fn run(options: &Options, folder: &Path, say: impl Fn(&str)) -> Result
     say("killed and started again; asking");
     let after = ask(&client, &reference, !options.seed, options.questions).await?;
     node.stop()?;
-    let complaints = node.complaints();
-    ensure!(
-        complaints.is_empty(),
-        "the node logged:\n{}",
-        complaints.join("\n")
-    );
+    node.ensure_no_complaints()?;
     Ok(Report {
         rows,
         loading,

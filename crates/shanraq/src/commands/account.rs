@@ -114,12 +114,7 @@ pub fn run(args: &AccountArgs) -> Result<bool> {
             let page = remote.call(request, async |client, request| {
                 client.query_transfers(request).await
             })?;
-            let transfers: Vec<_> = page
-                .transfers
-                .iter()
-                .map(remote::transfer_json)
-                .collect::<Result<_>>()?;
-            remote::print(&transfers, args.remote.json)?;
+            remote::print_transfers(&page.transfers, args.remote.json)?;
             Ok(true)
         }
         Action::Balance { id, at } => {

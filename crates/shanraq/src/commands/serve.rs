@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use journal_postgres::PostgresJournal;
 use ledger::Height;
-use node::{Node, OpenJournal};
+use node::{Layout, Node, OpenJournal};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::io::Write;
@@ -91,7 +91,11 @@ pub fn open(config: &Config) -> Result<Node> {
     };
     let node = match &config.journal.postgres {
         None => Node::open(&options, progress),
-        Some(postgres) => Node::open_on(&options, open_postgres(postgres, &config.key_file())?, progress),
+        Some(postgres) => Node::open_on(
+            &options,
+            open_postgres(postgres, &Layout::new(&options).keys)?,
+            progress,
+        ),
     };
     bar.finish_and_clear();
     Ok(node?)

@@ -81,12 +81,7 @@ pub fn run(args: &TransferArgs) -> Result<bool> {
             let page = remote.call(request, async |client, request| {
                 client.lookup_transfers(request).await
             })?;
-            let transfers: Vec<_> = page
-                .transfers
-                .iter()
-                .map(remote::transfer_json)
-                .collect::<Result<_>>()?;
-            remote::print(&transfers, args.remote.json)?;
+            remote::print_transfers(&page.transfers, args.remote.json)?;
             Ok(page.transfers.len() == ids.len())
         }
     }

@@ -1,6 +1,7 @@
 //! The campaigns' command line; `cargo xtask` is the way in.
 
 use anyhow::{Context, Result, bail};
+use campaign::history;
 use checks::{crash, full_disk, fuzz, scale};
 use clap::{Parser, Subcommand};
 use rand::TryRng;
@@ -243,7 +244,7 @@ fn run_scale(options: &ScaleOptions) -> Result<()> {
 }
 
 /// Shows the broken promises, with what was asked under the ids concerned.
-fn judge(violations: &[(crash::Violation, Vec<crash::Call>)], seed: u64) -> Result<()> {
+fn judge(violations: &[(history::Violation, Vec<history::Call>)], seed: u64) -> Result<()> {
     for (violation, calls) in violations.iter().take(10) {
         println!("{violation:?}");
         for call in calls {

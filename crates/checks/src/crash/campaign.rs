@@ -1,11 +1,10 @@
 //! The course of the crash test: load, kill, restart, look; again and again; then everything at the end.
 
-use super::checker::Violation;
 use super::clients::{Shared, attempt, run_client};
-use super::load::{Load, Request, accounts};
 use super::look::{PAGE, is_acknowledged, look_up, observe, violations};
-use super::record::{Call, burns_id};
 use crate::process::NodeProcess;
+use ::campaign::history::{Call, Violation, burns_id};
+use ::campaign::load::{Load, Request, World};
 use anyhow::{Context, Result, ensure};
 use client::Client;
 use ledger::CreateAccountResult;
@@ -96,7 +95,7 @@ impl Campaign {
         node.spawn()?;
         let slowest_start = tokio::task::block_in_place(|| node.wait_until_ready())?;
         let client = connect(&node).await?.with_timeout(Duration::from_secs(60));
-        let replies = client.submit_accounts(accounts()).await?;
+        let replies = client.submit_accounts(World::default().accounts()).await?;
         let created = replies
             .iter()
             .all(|reply| reply.result == CreateAccountResult::Created);
@@ -119,7 +118,9 @@ impl Campaign {
             let client = connect(&self.node).await?;
             for number in [2 * pair, 2 * pair + 1] {
                 let (shared, client) = (Arc::clone(&self.shared), client.clone());
-                clients.spawn(async move { run_client(&shared, &client, Load::new(seed, number)).await });
+                clients.spawn(async move {
+                    run_client(&shared, &client, Load::new(World::default(), seed, number)).await
+                });
             }
         }
         Ok(clients)

@@ -1,8 +1,8 @@
 //! The clients of the crash test. Owns: what they share, and the record of what each did and heard.
 
-use super::load::{Load, Request};
-use super::record::{Call, Heard, Moment, metadata_of};
 use anyhow::{Result, bail};
+use campaign::history::{Call, Heard, Moment, metadata_of};
+use campaign::load::{Load, Request};
 use client::{Client, Error};
 use ledger::TransferReply;
 use std::sync::Mutex;

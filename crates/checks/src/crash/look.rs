@@ -1,9 +1,8 @@
 //! What a node shows, asked through its interface, and how that is held against what clients heard.
 
-use super::checker::{Observed, ObservedRow, Violation, check};
-use super::load::accounts;
-use super::record::{Call, Heard};
 use anyhow::{Result, ensure};
+use campaign::history::{Call, Heard, Observed, ObservedRow, Violation, check};
+use campaign::load::World;
 use client::{Client, Query};
 use ledger::{AccountId, CreateTransferResult, RowKind, TransferId};
 
@@ -82,7 +81,11 @@ pub async fn observe(client: &Client) -> Result<Observed> {
         let Some(next) = page.next_page else { break };
         query.page = Some(next);
     }
-    let ids: Vec<AccountId> = accounts().iter().map(|account| account.id).collect();
+    let ids: Vec<AccountId> = World::default()
+        .accounts()
+        .iter()
+        .map(|account| account.id)
+        .collect();
     let found = client.lookup_accounts(&ids).await?;
     ensure!(
         found.len() == ids.len(),

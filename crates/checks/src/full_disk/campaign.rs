@@ -4,10 +4,10 @@
 use super::filler::Filler;
 use super::http;
 use super::mount::{FileSystem, Mount};
-use crate::crash::{
-    Call, Heard, Load, Shared, Violation, accounts, look_up, observe, run_client, violations,
-};
+use crate::crash::{Shared, look_up, observe, run_client, violations};
 use crate::process::NodeProcess;
+use ::campaign::history::{Call, Heard, Violation};
+use ::campaign::load::{Load, World};
 use anyhow::{Context, Result, ensure};
 use api::convert::transfer_to_wire;
 use api::wire::v1;
@@ -94,7 +94,7 @@ impl Campaign {
         node.spawn()?;
         tokio::task::block_in_place(|| node.wait_until_ready())?;
         let client = connect(&node).await?.with_timeout(Duration::from_secs(60));
-        client.submit_accounts(accounts()).await?;
+        client.submit_accounts(World::default().accounts()).await?;
         let mut campaign = Self {
             clients: JoinSet::new(),
             client,
@@ -105,7 +105,7 @@ impl Campaign {
         };
         for number in 0..CLIENTS {
             let (shared, client) = (Arc::clone(&campaign.shared), connect(&campaign.node).await?);
-            let load = Load::new(options.seed, number);
+            let load = Load::new(World::default(), options.seed, number);
             campaign
                 .clients
                 .spawn(async move { run_client(&shared, &client, load).await });

@@ -1,6 +1,6 @@
-//! The checker of the crash test must see every kind of wrong books; a checker that finds nothing proves nothing.
+//! The checker must see every kind of wrong books; a checker that finds nothing proves nothing.
 
-use checks::crash::{Call, Heard, Moment, Observed, ObservedRow, Violation, check};
+use campaign::history::{Call, Heard, Moment, Observed, ObservedRow, Violation, check};
 use ledger::{
     Account, AccountFlags, AccountId, Amount, Balances, Code, CreateTransferResult, LedgerId, RowKind,
     TimestampNs, Transfer, TransferFlags, TransferId, TransferReply,

@@ -5,18 +5,19 @@
 
 use super::books::{After, Books};
 use super::record::{Call, Heard, burns_id, metadata_of};
+use super::violation::Violation;
 use ledger::{
-    Account, AccountId, Amount, Balances, CreateTransferResult, RowKind, TimestampNs, Transfer,
-    TransferFlags, TransferId, TransferReply,
+    Account, Amount, Balances, CreateTransferResult, RowKind, TimestampNs, Transfer, TransferFlags,
+    TransferId, TransferReply,
 };
 use std::collections::HashMap;
 
-/// What the node shows after its last restart.
+/// What a node shows at the end.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// Every transfer and expiry, the oldest first.
+    /// Every transfer and expiry of the clients' world, the oldest first.
     pub rows: Vec<ObservedRow>,
-    /// Every account.
+    /// Every account of it.
     pub accounts: Vec<Account>,
 }
 
@@ -33,78 +34,6 @@ pub struct ObservedRow {
     pub credit: Balances,
     /// JSON text, if it has some.
     pub metadata: Option<String>,
-}
-
-/// A broken promise.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Violation {
-    /// Acknowledged and not there.
-    Lost(TransferId),
-    /// There more than once, or acknowledged as new more than once.
-    Doubled(TransferId),
-    /// There, but not as it was asked for.
-    Changed(TransferId, &'static str),
-    /// There with another timestamp than the client was told.
-    TimestampChanged {
-        /// Which.
-        id: TransferId,
-        /// As the client was told.
-        told: TimestampNs,
-        /// As it is there.
-        there: TimestampNs,
-    },
-    /// The client was told other balances than the rows give at that point.
-    BalancesChanged(TransferId),
-    /// The row shows other balances than the rows up to it give.
-    RowBalancesDiffer(TimestampNs),
-    /// There, and nobody asked for it.
-    Invented(TransferId),
-    /// There, though the client was told that it was refused.
-    RefusedButApplied(TransferId, CreateTransferResult),
-    /// There, though no call under the id can have done it.
-    DoneWithoutCause(TransferId),
-    /// The answer does not know what an earlier answer under the id said.
-    Forgotten(TransferId, CreateTransferResult),
-    /// The answer says that the id was used before, and it cannot have been.
-    NeverUsed(TransferId, CreateTransferResult),
-    /// Some events of a chain are there and some are not.
-    ChainTorn(TransferId),
-    /// A row does not come after the one before it.
-    OrderBroken(TimestampNs),
-    /// Answered before the other was asked, and stamped after it.
-    RealTimeBroken {
-        /// Answered first.
-        first: TransferId,
-        /// Asked afterwards.
-        second: TransferId,
-    },
-    /// A row cannot stand where it stands.
-    RowImpossible(TransferId, String),
-    /// An account's totals differ from the sum of its rows.
-    BalanceDiffers(AccountId),
-}
-
-impl Violation {
-    /// The transfer that it is about, if it is about one.
-    #[must_use]
-    pub fn transfer(&self) -> Option<TransferId> {
-        match self {
-            Self::Lost(id)
-            | Self::Doubled(id)
-            | Self::Changed(id, _)
-            | Self::TimestampChanged { id, .. }
-            | Self::BalancesChanged(id)
-            | Self::Invented(id)
-            | Self::RefusedButApplied(id, _)
-            | Self::DoneWithoutCause(id)
-            | Self::Forgotten(id, _)
-            | Self::NeverUsed(id, _)
-            | Self::ChainTorn(id)
-            | Self::RealTimeBroken { second: id, .. }
-            | Self::RowImpossible(id, _) => Some(*id),
-            Self::RowBalancesDiffer(_) | Self::OrderBroken(_) | Self::BalanceDiffers(_) => None,
-        }
-    }
 }
 
 /// Everything that is wrong; nothing when all promises were kept.

@@ -1,8 +1,9 @@
 //! What clients did and heard (pure).
 
-use ledger::{CreateTransferResult, Transfer, TransferReply};
+use ledger::{AccountId, Balances, CreateTransferResult, Transfer, TransferReply};
 
-/// A point in the order of what all clients did: of two moments the lower came first.
+/// A point in the order of what all clients did: of two moments the lower came first. What reads of bounded age are
+/// checked by counts nanoseconds; otherwise the unit does not matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub u64);
 
@@ -21,6 +22,32 @@ pub struct Call {
     pub may_have_repeated: bool,
     /// Calls with the same number were one linked chain: all of them are applied or none.
     pub chain: Option<u64>,
+}
+
+/// How old what a read shows may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Consistency {
+    /// Not older than anything that was answered before the read began.
+    Linearizable,
+    /// Older by so many nanoseconds at most.
+    Bounded(u64),
+    /// As old as it may be, but once true.
+    Any,
+}
+
+/// One answered read of an account's totals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Whose.
+    pub account: AccountId,
+    /// What was promised.
+    pub consistency: Consistency,
+    /// Before it was asked.
+    pub begun: Moment,
+    /// After the answer came.
+    pub ended: Moment,
+    /// What it showed.
+    pub seen: Balances,
 }
 
 /// What a client heard.

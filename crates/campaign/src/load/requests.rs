@@ -1,4 +1,4 @@
-//! What the clients of the crash test ask for (pure). Same seed and client, same requests as long as the answers are the same.
+//! What clients ask for (pure). Same seed, world and client: same requests, as long as the answers are the same.
 
 use ledger::{
     Account, AccountFlags, AccountId, Amount, Code, CreateTransferResult, LedgerId, Transfer, TransferFlags,
@@ -8,30 +8,53 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 /// Few enough that clients meet on them.
-pub const ACCOUNTS: u128 = 40;
+const ACCOUNTS: u128 = 40;
 /// Every fourth account may not be overdrawn.
 const LIMITED_EVERY: u128 = 4;
 /// Transfers remembered for posts, voids and repeats.
 const REMEMBERED_MAX: usize = 256;
 
-/// The accounts that all clients use.
-pub fn accounts() -> Vec<Account> {
-    let flags = |id| match id % LIMITED_EVERY {
-        0 => AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS,
-        _ => AccountFlags::empty(),
-    };
-    let account = |id| Account {
-        id: AccountId(id),
-        ledger: LedgerId(1),
-        code: Code(1),
-        flags: flags(id),
-        ..Account::default()
-    };
-    (1..=ACCOUNTS).map(account).collect()
+/// Accounts and ids that no other world has, so that one node can be asked for the history of one world alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct World(pub u32);
+
+impl World {
+    /// The one ledger of its accounts.
+    #[must_use]
+    pub fn ledger(self) -> LedgerId {
+        LedgerId(self.0 + 1)
+    }
+
+    /// Its accounts, as they are asked for.
+    #[must_use]
+    pub fn accounts(self) -> Vec<Account> {
+        let flags = |number| match number % LIMITED_EVERY {
+            0 => AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS,
+            _ => AccountFlags::empty(),
+        };
+        let account = |number| Account {
+            id: self.account(number),
+            ledger: self.ledger(),
+            code: Code(1),
+            flags: flags(number),
+            ..Account::default()
+        };
+        (1..=ACCOUNTS).map(account).collect()
+    }
+
+    /// One account, drawn.
+    pub fn draw_account(self, random: &mut StdRng) -> AccountId {
+        self.account(random.random_range(1..=ACCOUNTS))
+    }
+
+    fn account(self, number: u128) -> AccountId {
+        AccountId(u128::from(self.0) << 32 | number)
+    }
 }
 
 /// One client's stream of requests.
 pub struct Load {
+    world: World,
     random: StdRng,
     client: u64,
     sent: u64,
@@ -49,10 +72,12 @@ pub struct Request {
 }
 
 impl Load {
-    /// Of a seed and a client's number, from 0.
-    pub fn new(seed: u64, client: u64) -> Self {
+    /// Of a world, a seed and a client's number, from 0.
+    #[must_use]
+    pub fn new(world: World, seed: u64, client: u64) -> Self {
         let random = StdRng::seed_from_u64(seed ^ (client + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         Self {
+            world,
             random,
             client,
             sent: 0,
@@ -112,7 +137,7 @@ impl Load {
                 self.settled[self.random.random_range(0..self.settled.len())]
             }
             35..38 => Transfer {
-                credit_account_id: AccountId(ACCOUNTS + 1),
+                credit_account_id: self.world.account(ACCOUNTS + 1),
                 ..self.plain()
             },
             _ => self.plain(),
@@ -124,13 +149,13 @@ impl Load {
         let other = self.random.random_range(1..ACCOUNTS);
         Transfer {
             id: self.next_id(),
-            debit_account_id: AccountId(debit),
-            credit_account_id: AccountId(if other >= debit { other + 1 } else { other }),
+            debit_account_id: self.world.account(debit),
+            credit_account_id: self.world.account(if other >= debit { other + 1 } else { other }),
             amount: Amount(self.random.random_range(0..1_000u128)),
             user_data_128: u128::from(self.random.random_range(0..2u64)),
             user_data_64: self.sent,
             user_data_32: self.random.random_range(0..1_000u32),
-            ledger: LedgerId(1),
+            ledger: self.world.ledger(),
             code: Code(self.random.random_range(1..10u16)),
             ..Transfer::default()
         }
@@ -183,7 +208,8 @@ impl Load {
         } else {
             u128::from(self.random.random::<u32>())
         };
-        TransferId(random << 96 | u128::from(self.sent) << 16 | u128::from(self.client + 1))
+        let world = u128::from(self.world.0) << 64;
+        TransferId(random << 96 | world | u128::from(self.sent) << 16 | u128::from(self.client + 1))
     }
 }
 
@@ -193,10 +219,22 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
+    fn worlds_share_neither_accounts_nor_ids() {
+        let (mut accounts, mut ids) = (HashSet::new(), HashSet::new());
+        for world in [World(0), World(1), World(77)] {
+            assert!(world.accounts().iter().all(|account| accounts.insert(account.id)));
+            let mut load = Load::new(world, 1, 0);
+            for request in (0..200).map(|_| load.next_request()) {
+                assert!(request.transfers.iter().all(|transfer| ids.insert(transfer.id)));
+            }
+        }
+    }
+
+    #[test]
     fn ids_come_once_unless_a_settled_transfer_is_repeated_as_it_was() {
         let mut seen = HashSet::new();
         for client in 0..4 {
-            let mut load = Load::new(1, client);
+            let mut load = Load::new(World::default(), 1, client);
             for _ in 0..500 {
                 let request = load.next_request();
                 assert!(request.transfers.iter().all(|transfer| seen.insert(transfer.id)));
@@ -206,7 +244,7 @@ mod tests {
 
     #[test]
     fn with_answers_every_kind_of_request_is_made() {
-        let mut load = Load::new(1, 0);
+        let mut load = Load::new(World::default(), 1, 0);
         let (mut flags, mut repeats, mut chains) = (TransferFlags::empty(), 0, 0);
         let mut seen = HashSet::new();
         for _ in 0..500 {

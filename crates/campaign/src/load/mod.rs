@@ -1,0 +1,5 @@
+//! What clients ask for.
+
+mod requests;
+
+pub use requests::{Load, Request, World};

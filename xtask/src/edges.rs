@@ -58,8 +58,18 @@ const RULES: &[Rule] = &[
         never: &["axum", "tonic", "hyper"],
     },
     Rule {
-        package: "election",
+        package: "etcd",
         may_reach: &[],
+        never: &["axum"],
+    },
+    Rule {
+        package: "sentinel",
+        may_reach: &["etcd"],
+        never: &["axum"],
+    },
+    Rule {
+        package: "election",
+        may_reach: &["etcd"],
         never: &["axum"],
     },
     Rule {

@@ -2,11 +2,12 @@
 //! is asked. Must not: decide who leads (that is `standing`) or what to do next (that is `plan`).
 
 use crate::confirm;
-use crate::etcd::{delete, put};
 use crate::plan::{Action, Own, plan};
 use crate::shared::Shared;
-use crate::view::{LeaseId, View};
+use crate::view::View;
 use crate::{BootTime, ElectionError, MemberName, TermRevision};
+use etcd::LeaseId;
+use etcd::{delete, put};
 use rand::RngExt as _;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -191,7 +192,7 @@ async fn act(shared: &Shared, lease: LeaseId, action: Action) -> Result<(), Elec
         Action::Register => {
             let member = &shared.options.member;
             let key = shared.keys.member(&member.name);
-            let then = vec![put(&key, member.encode(), lease)];
+            let then = vec![put(&key, member.encode(), Some(lease))];
             shared
                 .etcd
                 .change("write the member key", &[(&key, ABSENT)], then)
@@ -227,7 +228,7 @@ async fn race(shared: &Shared, lease: LeaseId, is_invited: bool) -> Result<(), E
         sleep(Duration::from_millis(ms)).await;
     }
     let value = shared.options.member.encode();
-    let then = vec![put(writer, value, lease), delete(handover)];
+    let then = vec![put(writer, value, Some(lease)), delete(handover)];
     if let Some(term) = shared.etcd.change("write the writer key", &when, then).await? {
         shared.update(|standing, now| standing.won(now, lease, term));
     }
@@ -243,7 +244,7 @@ pub(crate) async fn resign(shared: &Shared, to: Option<MemberName>) -> Result<()
         // Others wait no longer than this lease lives, whatever becomes of the named one and of us.
         let (lease, _) = shared.etcd.grant(shared.options.handover_wait_s).await?;
         let value = serde_json::to_vec(&to).expect("a string always encodes");
-        then.push(put(&shared.keys.handover, value, lease));
+        then.push(put(&shared.keys.handover, value, Some(lease)));
     }
     let wait = shared.options.handover_wait();
     let term = shared.update(|standing, now| standing.step_down(now, now.plus(wait)))?;

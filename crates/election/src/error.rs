@@ -1,6 +1,7 @@
 //! What can go wrong between us and etcd. Codes are stable: `ELE-00xx`. Texts are for operators, never for clients.
 
 use crate::MemberName;
+use etcd::EtcdError;
 
 /// Why a question about leadership has no answer, or a change of it was not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +74,20 @@ pub enum ElectionError {
         /// Why.
         reason: String,
     },
+}
+
+impl From<EtcdError> for ElectionError {
+    fn from(error: EtcdError) -> Self {
+        match error {
+            EtcdError::Endpoint { reason } => Self::Option {
+                field: "endpoints",
+                reason,
+            },
+            EtcdError::Unreachable { action, reason } => Self::Unreachable { action, reason },
+            EtcdError::Refused { action, reason } => Self::Refused { action, reason },
+            EtcdError::Foreign { first, other } => Self::Foreign { first, other },
+        }
+    }
 }
 
 impl ElectionError {

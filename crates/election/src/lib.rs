@@ -12,13 +12,12 @@ mod clock;
 mod confirm;
 mod elector;
 mod error;
-mod etcd;
 mod member;
 mod options;
 mod plan;
-mod proto;
 mod shared;
 mod standing;
+mod store;
 mod view;
 
 pub use clock::BootTime;

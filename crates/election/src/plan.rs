@@ -1,7 +1,8 @@
 //! What to do about what was seen. Pure. Must not: do it.
 
-use crate::view::{Keys, LeaseId, View};
+use crate::view::{Keys, View};
 use crate::{Member, TermRevision};
+use etcd::LeaseId;
 
 /// The next step. Each is one transaction that may be repeated safely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 //! no two publications overtake each other.
 
 use crate::confirm::Confirmations;
-use crate::etcd::Etcd;
 use crate::standing::Standing;
+use crate::store::Etcd;
 use crate::view::{Keys, View};
 use crate::{BootTime, ElectionError, ElectionOptions, Leadership, TermRevision};
 use std::sync::atomic::{AtomicBool, Ordering};

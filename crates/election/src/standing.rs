@@ -3,8 +3,9 @@
 //! Invariant: a term ends once and for all when its lease runs out by our own clock, when its key is seen gone, or
 //! when it is given up; no late answer brings it back. Must not: read clocks or reach etcd.
 
-use crate::view::{LeaseId, View};
+use crate::view::View;
 use crate::{BootTime, ElectionError, Member};
+use etcd::LeaseId;
 use std::fmt;
 
 /// What names a term: etcd's revision at which its writer key was made. Later terms have greater ones, for as long

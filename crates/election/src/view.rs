@@ -1,11 +1,8 @@
 //! What stands in etcd below the election's keys, as one linearizable read saw it. Must not: reach etcd.
 
-use crate::proto::{KeyValue, RangeResponse};
 use crate::{ElectionError, Member, MemberName, Present, Role, TermRevision};
-
-/// A lease's id in etcd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LeaseId(pub(crate) i64);
+use etcd::LeaseId;
+use etcd::proto::{KeyValue, RangeResponse};
 
 /// How far etcd's history had come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

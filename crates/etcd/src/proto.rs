@@ -1,4 +1,4 @@
-//! What is generated from `proto/etcd.proto`. Must not: leave this crate.
+//! What is generated from `proto/etcd.proto`: etcd's own names.
 
 #![allow(missing_docs, clippy::all, reason = "generated")]
 

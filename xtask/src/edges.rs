@@ -74,7 +74,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         package: "cluster",
-        may_reach: &[],
+        may_reach: &["storage"],
         never: ASYNCHRONOUS,
     },
     Rule {

@@ -1,11 +1,18 @@
 //! Addresses that follow from the topology: where a host is reached, and by which relay.
 
-use crate::{Host, Topology};
+use crate::{Host, Role, Topology};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 /// A port of a host.
 pub fn at(host: &Host, port: u16) -> SocketAddr {
     SocketAddr::V4(SocketAddrV4::new(host.address, port))
+}
+
+/// The hosts that have a role, the host itself first if it is one, so that the way is short while it lives.
+pub fn own_first<'a>(topology: &'a Topology, host: &Host, role: Role) -> impl Iterator<Item = &'a Host> {
+    let mut hosts: Vec<&Host> = topology.hosts_with(role).collect();
+    hosts.sort_by_key(|other| other.name != host.name);
+    hosts.into_iter()
 }
 
 /// Where every host reaches a host's Patroni: an address of the loopback network that each host's own HAProxy listens

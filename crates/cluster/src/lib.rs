@@ -16,6 +16,7 @@ mod prime;
 mod process;
 mod render;
 mod runtime_api;
+mod schema;
 mod scram;
 mod secrets;
 mod setup;

@@ -10,7 +10,7 @@ use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// How the hosts of one machine are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -34,7 +34,7 @@ pub struct Local {
 const LOCAL_DISK_GIB_MAX: u64 = 32;
 
 /// Reads the cluster of a directory, or makes the topology of one with three hosts; then writes every file that its
-/// processes need. `program` is this program.
+/// processes need. `program` is this program; it is copied to where every user can run it.
 ///
 /// # Errors
 /// We are not root, the cluster runs already, the topology is refused, is of another mode, or the disk refuses.
@@ -54,10 +54,9 @@ pub fn prepare(directory: &Path, mode: Option<HostMode>, program: &Path) -> Resu
     }
     let file = directory.join("cluster.toml");
     if !file.exists() {
-        let topology = new_topology(directory, mode.unwrap_or(HostMode::Loopback), program)?;
+        let topology = new_topology(directory, mode.unwrap_or(HostMode::Loopback))?;
         topology.check()?;
-        let text = toml::to_string_pretty(&topology).expect("a topology is a table");
-        fs::write(&file, text).map_err(|e| ClusterError::io("write", &file, e))?;
+        write_topology(&file, &topology)?;
     }
     let local = Local::open(directory)?;
     if let Some(mode) = mode.filter(|mode| *mode != local.mode()) {
@@ -69,7 +68,31 @@ pub fn prepare(directory: &Path, mode: Option<HostMode>, program: &Path) -> Resu
         return Err(ClusterError::Refused(text));
     }
     check_way_in(directory)?;
+    if local.topology.programs.shanraq == own_program(directory) {
+        copy_program(program, &own_program(directory))?;
+    }
     Ok(local)
+}
+
+fn write_topology(file: &Path, topology: &Topology) -> Result<(), ClusterError> {
+    let text = toml::to_string_pretty(topology).expect("a topology is a table");
+    fs::write(file, text).map_err(|e| ClusterError::io("write", file, e))
+}
+
+/// Where this program's copy is: it is often in a directory that is closed to other users, and a build may replace it
+/// while nodes run.
+fn own_program(directory: &Path) -> PathBuf {
+    directory.join("bin").join("shanraq")
+}
+
+fn copy_program(program: &Path, copy: &Path) -> Result<(), ClusterError> {
+    let part = copy.with_extension("part");
+    let directory = copy.parent().expect("it is in `bin`");
+    fs::create_dir_all(directory).map_err(|e| ClusterError::io("create", directory, e))?;
+    fs::copy(program, &part).map_err(|e| ClusterError::io("copy", program, e))?;
+    fs::set_permissions(&part, Permissions::from_mode(0o755))
+        .map_err(|e| ClusterError::io("change the mode of", &part, e))?;
+    fs::rename(&part, copy).map_err(|e| ClusterError::io("rename", &part, e))
 }
 
 impl Local {
@@ -83,6 +106,16 @@ impl Local {
             .canonicalize()
             .map_err(|e| ClusterError::io("find", directory, e))?;
         Ok(Self { directory, topology })
+    }
+
+    /// The same cluster without ledger nodes, in its file too: for what looks at the rest alone.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn without_nodes(mut self) -> Result<Self, ClusterError> {
+        self.topology.nodes = false;
+        write_topology(&self.directory.join("cluster.toml"), &self.topology)?;
+        Ok(self)
     }
 
     /// Its directory, with no links in the path.
@@ -142,8 +175,7 @@ impl Local {
         }
     }
 
-    /// How a process of a host is started by the supervisor: in the host's namespace, as its user, with a clean
-    /// environment. Each program of the chain replaces itself by the next, so the process id is the last one's.
+    /// How a process of a host is started by the supervisor.
     pub(crate) fn command(&self, host: &Host, kind: ProcessKind) -> Option<Command> {
         let ProcessSpec {
             program,
@@ -151,6 +183,18 @@ impl Local {
             user,
             ..
         } = spec(&self.topology, host, kind, Manager::Supervisor)?;
+        Some(self.command_on(host, user, &program, &arguments))
+    }
+
+    /// A program in a host's namespace, as a user, with a clean environment. Each program of the chain replaces itself by
+    /// the next, so the process id is the last one's.
+    pub(crate) fn command_on(
+        &self,
+        host: &Host,
+        user: &str,
+        program: &Path,
+        arguments: &[String],
+    ) -> Command {
         let mut chain: Vec<String> = Vec::new();
         if self.mode() == HostMode::Netns {
             let namespace = links::namespace(&self.directory, &host.name);
@@ -160,7 +204,7 @@ impl Local {
             chain.extend(as_user(user));
         }
         chain.push(program.to_string_lossy().into_owned());
-        chain.extend(arguments);
+        chain.extend_from_slice(arguments);
         let mut command = Command::new(&chain[0]);
         command
             .args(&chain[1..])
@@ -170,8 +214,9 @@ impl Local {
                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             )
             .env("LANG", "C.UTF-8")
+            .stdin(Stdio::null())
             .current_dir("/");
-        Some(command)
+        command
     }
 
     /// A query as the superuser over a host's local socket; gives rows without a heading.
@@ -204,17 +249,17 @@ fn as_user(user: &str) -> [String; 6] {
     ["setpriv", "--reuid", user, "--regid", user, "--clear-groups"].map(str::to_owned)
 }
 
-fn new_topology(directory: &Path, mode: HostMode, program: &Path) -> Result<Topology, ClusterError> {
+fn new_topology(directory: &Path, mode: HostMode) -> Result<Topology, ClusterError> {
     let machine = Machine::measure(directory)?;
     let mut topology = Topology {
         name: "shanraq".to_owned(),
-        nodes: false,
+        nodes: true,
         pre_promote: None,
         durability: crate::Durability::default(),
         balance: crate::Balance::default(),
         ports: crate::Ports::default(),
         programs: Programs {
-            shanraq: program.to_owned(),
+            shanraq: own_program(directory),
             ..Programs::default()
         },
         shared_address: None,

@@ -1,4 +1,5 @@
-//! The passwords of a cluster: made once, one file each of mode 0600, never on a command line and never in a log.
+//! The secrets of a cluster: its passwords and its ledger's data keys. Made once, one file each of mode 0600, never on a
+//! command line and never in a log.
 
 use crate::ClusterError;
 use base64::Engine;
@@ -8,8 +9,10 @@ use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use storage::{FileSystem, KeyRing};
 
-/// The roles that log in to PostgreSQL, and who may change Patroni's state over its REST interface.
+/// The roles that log in to PostgreSQL, who may change Patroni's state over its REST interface, and what blocks are
+/// encrypted with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secrets {
     /// PostgreSQL's superuser; used by Patroni over the local socket only.
@@ -26,6 +29,8 @@ pub struct Secrets {
     pub reader: String,
     /// Patroni's REST interface, where it changes something.
     pub rest: String,
+    /// The file of the ledger's data keys, as it is; the same at every node, or none could read another's blocks.
+    pub ledger_keys: String,
 }
 
 impl fmt::Debug for Secrets {
@@ -54,8 +59,15 @@ impl Secrets {
             writer: secret("writer")?,
             reader: secret("reader")?,
             rest: secret("rest")?,
+            ledger_keys: ledger_keys(&directory.join("ledger-keys"))?,
         })
     }
+}
+
+/// Made and checked by the code that nodes read it with, so that no node finds at its start what is wrong with it.
+fn ledger_keys(path: &Path) -> Result<String, ClusterError> {
+    KeyRing::from_file(&FileSystem, path).map_err(|error| damaged(path, error.to_string()))?;
+    fs::read_to_string(path).map_err(|e| ClusterError::io("read", path, e))
 }
 
 fn secret(path: &Path) -> Result<String, ClusterError> {
@@ -128,6 +140,21 @@ mod tests {
         fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
         let error = Secrets::open(directory.path()).unwrap_err().to_string();
         assert!(error.contains("writer") && error.contains("644"), "{error}");
+    }
+
+    #[test]
+    fn damaged_data_keys_are_refused_and_never_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = Secrets::open(directory.path()).unwrap().ledger_keys;
+        let file = directory.path().join("ledger-keys");
+        let changed = made.replacen("1 ", "2 ", 1);
+        fs::write(&file, &changed).unwrap();
+        let error = Secrets::open(directory.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("ledger-keys") && error.contains("check"),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(&file).unwrap(), changed);
     }
 
     #[test]

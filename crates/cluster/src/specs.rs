@@ -57,7 +57,10 @@ pub fn spec(topology: &Topology, host: &Host, kind: ProcessKind, manager: Manage
         }
         ProcessKind::Node => {
             let arguments = ["serve", "--config"].map(str::to_owned).to_vec();
-            let arguments = arguments.into_iter().chain([config("node.toml")]).collect();
+            let arguments = arguments
+                .into_iter()
+                .chain([config(crate::render::NODE_FILE)])
+                .collect();
             (&programs.shanraq, arguments, "postgres")
         }
         ProcessKind::Postgres | ProcessKind::Postmaster => return None,
@@ -98,7 +101,7 @@ pub fn directories(topology: &Topology, host: &Host) -> Vec<NeededDirectory> {
                 all.push(needed(of.postgres(), 0o700, "postgres"));
                 all.extend(of.wal.iter().map(|wal| needed(wal.clone(), 0o700, "postgres")));
             }
-            ProcessKind::Node => all.push(needed(of.data.join("node"), 0o700, "postgres")),
+            ProcessKind::Node => all.push(needed(of.node(), 0o700, "postgres")),
             _ => {}
         }
     }

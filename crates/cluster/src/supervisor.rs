@@ -5,6 +5,7 @@
 
 use crate::control::{self, Order, Verb};
 use crate::process::{self, Identity};
+use crate::schema::Schema;
 use crate::table::{Row, Table};
 use crate::{ClusterError, Host, Local, ProcessKind, Role, Target, address, http, teardown};
 use rustix::process::Signal;
@@ -33,6 +34,8 @@ pub struct Supervisor {
     listener: UnixListener,
     /// Patroni polls for etcd every five seconds; it is started when there is one instead.
     etcd_seen: bool,
+    /// Nodes start when it is ready: without it they would only end again, with a longer pause each time.
+    schema: Schema,
     written: Table,
     _lock: File,
 }
@@ -78,8 +81,10 @@ impl Supervisor {
             .set_nonblocking(true)
             .map_err(|e| ClusterError::io("listen at", &socket, e))?;
         let slots = slots(&local);
+        let schema = Schema::new(&local);
         let mut supervisor = Self {
             local,
+            schema,
             slots,
             listener,
             etcd_seen: false,
@@ -126,9 +131,21 @@ impl Supervisor {
     fn keep(&mut self) {
         let now = Instant::now();
         self.etcd_seen = self.etcd_seen || self.sees_etcd();
+        if !self.schema.is_ready() {
+            let waits = (!self.schema.advance(&self.local, now)).then(|| self.schema.problem());
+            for slot in &mut self.slots {
+                if slot.kind == ProcessKind::Node {
+                    slot.last_exit.clone_from(&waits);
+                }
+            }
+        }
         for slot in &mut self.slots {
             slot.reap(now);
-            let held = slot.kind == ProcessKind::Patroni && !self.etcd_seen;
+            let held = match slot.kind {
+                ProcessKind::Patroni => !self.etcd_seen,
+                ProcessKind::Node => !self.schema.is_ready(),
+                _ => false,
+            };
             if slot.wanted && slot.child.is_none() && now >= slot.next_start && !held {
                 slot.start(&self.local, now);
             }

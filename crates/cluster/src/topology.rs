@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 pub struct Topology {
     /// The cluster's name: Patroni's scope and etcd's token. Lower-case letters, digits, `-`; at most 24.
     pub name: String,
-    /// Whether ledger nodes run in it. Default: false, as `shanraq serve` has no cluster mode yet.
-    #[serde(default)]
+    /// Whether ledger nodes run in it. Default: true.
+    #[serde(default = "yes")]
     pub nodes: bool,
     /// A command that Patroni runs before it promotes (`pre_promote`); failing holds the promotion. Default: none,
     /// until `shanraq fence` exists.
@@ -41,6 +41,10 @@ pub struct Topology {
     pub shared_address: Option<SharedAddress>,
     /// The hosts.
     pub hosts: Vec<Host>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How many copies a commit waits for.
@@ -341,6 +345,11 @@ impl Directories {
     /// Where etcd's data is.
     pub fn etcd(&self) -> PathBuf {
         self.data.join("etcd")
+    }
+
+    /// Where the ledger node's history and snapshots are.
+    pub fn node(&self) -> PathBuf {
+        self.data.join("node")
     }
 }
 

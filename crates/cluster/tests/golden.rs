@@ -63,6 +63,10 @@ fn files_below(directory: &Path) -> Vec<PathBuf> {
 #[test]
 fn three_hosts_are_rendered_as_the_golden_files_say() {
     let topology = three_hosts();
+    assert!(
+        topology.nodes,
+        "nodes are part of a cluster unless it says otherwise"
+    );
     for host in ["h1", "h2", "h3"] {
         compare(&topology, host, "three");
     }
@@ -71,13 +75,26 @@ fn three_hosts_are_rendered_as_the_golden_files_say() {
 #[test]
 fn other_choices_are_rendered_as_the_golden_files_say() {
     let mut topology = three_hosts();
-    topology.nodes = true;
     topology.pre_promote = Some("/usr/bin/shanraq fence".to_owned());
     topology.balance.api = cluster::BalanceAlgorithm::ConsistentHash;
     topology.balance.replicas = cluster::BalanceAlgorithm::Leastconn;
     topology.hosts[0].directories.wal = Some("/wal/postgres".into());
     topology.check().unwrap();
     compare(&topology, "h1", "choices");
+}
+
+#[test]
+fn without_nodes_nothing_of_them_is_rendered() {
+    let mut topology = three_hosts();
+    topology.nodes = false;
+    for file in rendered(&topology, "h1") {
+        let path = file.path.display().to_string();
+        assert!(
+            !path.contains("node") && path != "ledger-keys" && path != "writer.password",
+            "{path}"
+        );
+        assert!(!file.text.contains("7400") && !file.text.contains("backend writer"), "{path}");
+    }
 }
 
 #[test]
@@ -98,6 +115,7 @@ fn no_password_stands_in_a_file_that_others_can_read() {
         &secrets.writer,
         &secrets.reader,
         &secrets.rest,
+        &secrets.ledger_keys,
     ];
     for file in rendered(&topology, "h1") {
         let holds = all.iter().any(|secret| file.text.contains(secret.as_str()))
@@ -301,7 +319,11 @@ fn systemd_accepts_every_unit() {
         .filter(|file| file.path.starts_with("systemd"))
         .map(|file| placed.config().join(&file.path).to_string_lossy().into_owned())
         .collect();
-    assert_eq!(units.len(), 5, "etcd, patroni, haproxy, pgbouncer, keepalived");
+    assert_eq!(
+        units.len(),
+        6,
+        "etcd, patroni, haproxy, pgbouncer, keepalived, node"
+    );
     let mut arguments = vec!["verify"];
     arguments.extend(units.iter().map(String::as_str));
     let (good, said) = run("/usr/bin/systemd-analyze", &arguments);

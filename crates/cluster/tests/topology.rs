@@ -23,7 +23,7 @@ fn a_topology_reads_with_its_defaults_and_survives_being_written() {
     let topology = read(THREE).unwrap();
     assert_eq!(topology.ports.balancer_primary, 5000);
     assert_eq!(topology.durability.copies, 1);
-    assert!(!topology.nodes);
+    assert!(topology.nodes);
     assert_eq!(read(&toml::to_string(&topology).unwrap()).unwrap(), topology);
 }
 

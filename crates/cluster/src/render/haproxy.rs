@@ -56,27 +56,87 @@ frontend health
 }
 
 /// HTTP/1 and HTTP/2 come in on one port (HAProxy tells them apart by the preface); HTTP/2 goes out, as gRPC needs.
+///
+/// Two pools of the same nodes. What needs the writer goes to it while one is known, and to any node otherwise, which
+/// forwards it or refuses it with a delay: so a failover asks nothing of the client. Reads that a follower may serve go
+/// to any node. Nothing that was sent is ever sent again: only a connection that did not come about is tried elsewhere,
+/// and the first that fails marks the server down until a check finds it up.
 fn api(topology: &Topology, host: &Host) -> String {
     let mut text = format!(
         "
 frontend api
     mode http
-{binds}    default_backend api
-
-backend api
-    mode http
-{balance}    option httpchk
-    http-check send meth GET uri /readyz
-    http-check expect status 200
-    default-server proto h2 check inter 500ms fastinter 200ms downinter 200ms fall 2 rise 1
+{binds}    acl any_node_may_answer req.hdr(shanraq-consistency) -m beg any bounded
+    acl no_node nbsrv(nodes) eq 0
+    acl grpc req.hdr(content-type) -m beg application/grpc
+    http-request return status 200 hdr grpc-status 14 hdr grpc-message unavailable hdr shanraq-code API-0010 hdr shanraq-outcome nothing_done hdr retry-after-ms {RETRY_AFTER_MS} if no_node grpc
+    http-after-response set-header content-type application/grpc if {{ res.hdr(grpc-status) -m found }}
+    http-request return status 503 content-type application/problem+json hdr retry-after 1 string '{nothing_done}' if no_node
+    http-error status 502 content-type application/problem+json string '{broken}'
+    http-error status 503 content-type application/problem+json hdr retry-after 1 string '{nothing_done}'
+    http-error status 504 content-type application/problem+json string '{late}'
+    use_backend nodes if any_node_may_answer
+    default_backend writer
 ",
         binds = binds(topology, host, topology.ports.balancer_api),
+        nothing_done = nothing_done(),
+        broken = unknown(502),
+        late = unknown(504),
+    );
+    text += &pool("nodes", "/readyz", topology);
+    text += &pool("writer", "/readyz?role=writer", topology);
+    text += "    option allbackups\n";
+    for node in topology.hosts_with(Role::Node) {
+        let (name, address) = (&node.name, at(node, topology.ports.node));
+        let _ = writeln!(
+            text,
+            "    server {name}-forwards {address} backup track nodes/{name}"
+        );
+    }
+    text
+}
+
+/// The nodes, by what their check asks for. A silent host is noticed by TCP within five seconds where a check is not
+/// asked; a node that is marked down keeps the requests that it has, since it may still answer them.
+fn pool(name: &str, check: &str, topology: &Topology) -> String {
+    let mut text = format!(
+        "
+backend {name}
+    mode http
+{balance}    option httpchk
+    http-check send meth GET uri {check} ver HTTP/1.1 hdr host {name}
+    http-check expect status 200
+    timeout check 500ms
+    retry-on conn-failure
+    srvtcpka-idle 2s
+    srvtcpka-intvl 1s
+    srvtcpka-cnt 3
+    default-server proto h2 check-proto h1 inter 250ms fastinter 100ms downinter 250ms fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down
+",
         balance = balance(topology.balance.api),
     );
     for node in topology.hosts_with(Role::Node) {
-        let _ = writeln!(text, "    server {} {}", node.name, at(node, topology.ports.node));
+        let address = at(node, topology.ports.node);
+        let _ = writeln!(text, "    server {} {address} check", node.name);
     }
     text
+}
+
+/// How long a client waits when there is no node; a check finds one within twice that.
+const RETRY_AFTER_MS: u32 = 100;
+
+/// What a node itself would say: the request reached nobody.
+fn nothing_done() -> String {
+    format!(
+        r#"{{"type":"urn:shanraq:problem:unavailable","title":"Unavailable","status":503,"code":"API-0010","detail":"no node can serve now; nothing was done","retry_after_ms":{RETRY_AFTER_MS},"outcome":"nothing_done"}}"#
+    )
+}
+
+/// What a node itself would say: the request was sent, and its connection broke before the answer.
+fn unknown(status: u16) -> String {
+    format!(
+        r#"{{"type":"urn:shanraq:problem:outcome-unknown","title":"The outcome is unknown","status":{status},"code":"API-0013","detail":"the connection to the node broke; repeating the same ids is safe","outcome":"unknown"}}"#
+    )
 }
 
 /// Sessions of a server that is no longer the primary are ended at once, so that clients look for the new one.

@@ -17,6 +17,7 @@ mod systemd;
 use crate::files::{FileOwner, RenderedFile};
 use crate::{Host, Machine, ProcessKind, Secrets, Topology};
 
+pub(crate) use node::FILE as NODE_FILE;
 pub use postgres::server_settings;
 
 /// The files of a host, by path.
@@ -42,7 +43,12 @@ pub fn render(topology: &Topology, host: &Host, machine: Machine, secrets: &Secr
                 check.mode = 0o755;
                 files.push(check);
             }
-            ProcessKind::Node => files.push(root("node.toml", node::config(topology, host))),
+            ProcessKind::Node => {
+                files.push(root(node::FILE, node::config(topology, host)));
+                files.push(postgres(node::KEYS, 0o600, secrets.ledger_keys.clone()));
+                let password = format!("{}\n", secrets.writer);
+                files.push(postgres(node::PASSWORD, 0o600, password));
+            }
             ProcessKind::Postgres | ProcessKind::Postmaster => {}
         }
     }

@@ -1,25 +1,77 @@
-//! The ledger node's configuration. Only what `shanraq serve` knows today: it has no cluster mode yet.
+//! The ledger node's configuration, and the secrets beside it.
 
 use super::HEADER;
-use crate::address::at;
-use crate::{Host, Topology};
+use crate::address::{at, own_first};
+use crate::{DurabilityMode, Host, Role, Topology};
 
-/// The node of a host.
+/// Its configuration.
+pub const FILE: &str = "node.toml";
+/// The ledger's data keys.
+pub const KEYS: &str = "ledger-keys";
+/// The password of the role that appends.
+pub const PASSWORD: &str = "writer.password";
+
+/// The node of a host. All of the ledger's members stand in it, as any of them can be primary, standby or writer.
 pub fn config(topology: &Topology, host: &Host) -> String {
-    let data = host.directories.data.join("node");
+    let directories = &host.directories;
+    let listen = at(host, topology.ports.node);
+    // Without TLS a node listens beyond loopback only where it is told that the network is the cluster's own.
+    let plain = match host.address.is_loopback() {
+        true => "",
+        false => "plain_network = true\n",
+    };
+    let addresses = |role, port, scheme: &str| {
+        let hosts = own_first(topology, host, role);
+        quoted(hosts.map(|host| format!("{scheme}{}", at(host, port))))
+    };
+    let durability = match topology.durability.mode {
+        DurabilityMode::Local => "durability = \"local\"\n".to_owned(),
+        DurabilityMode::Quorum => format!(
+            "durability = \"standbys\"\nstandbys = [{}]\nflushed = {}\n",
+            quoted(
+                topology
+                    .hosts_with(Role::Postgres)
+                    .map(|host| host.name.to_string())
+            ),
+            topology.durability.copies
+        ),
+    };
     format!(
         "# {HEADER}
 [server]
 listen = \"{listen}\"
-
+{plain}
 [node]
 directory = \"{data}\"
+key_file = \"{keys}\"
+
+[journal.postgres]
+hosts = [{servers}]
+database = \"shanraq\"
+user = \"shanraq_writer\"
+password_file = \"{password}\"
+{durability}
+[cluster]
+ledger = \"main\"
+name = \"{name}\"
+etcd = [{etcd}]
+advertise = \"{listen}\"
+lease_s = 2
 
 [log]
 level = \"info\"
 json = true
 ",
-        listen = at(host, topology.ports.node),
-        data = data.display(),
+        data = directories.node().display(),
+        keys = directories.config.join(KEYS).display(),
+        password = directories.config.join(PASSWORD).display(),
+        servers = addresses(Role::Postgres, topology.ports.postgres, ""),
+        etcd = addresses(Role::Etcd, topology.ports.etcd_client, "http://"),
+        name = host.name,
     )
+}
+
+fn quoted(words: impl Iterator<Item = String>) -> String {
+    let words: Vec<String> = words.map(|word| format!("\"{word}\"")).collect();
+    words.join(", ")
 }

@@ -20,6 +20,7 @@ pub fn sql(secrets: &Secrets) -> String {
         );
     }
     text += "grant pg_read_all_stats to shanraq_writer;
+grant shanraq_reader to shanraq_writer;
 create database shanraq owner shanraq_owner template template0 encoding 'UTF8' locale 'C.UTF-8';
 revoke all on database shanraq from public;
 grant connect on database shanraq to shanraq_writer, shanraq_reader;

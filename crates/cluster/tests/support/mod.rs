@@ -55,6 +55,7 @@ pub fn fixed_secrets() -> Secrets {
         writer: secret("writer"),
         reader: secret("reader"),
         rest: secret("rest"),
+        ledger_keys: secret("ledger-keys"),
     }
 }
 

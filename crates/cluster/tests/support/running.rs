@@ -28,7 +28,10 @@ impl Running {
             .tempdir_in("/tmp")
             .unwrap();
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let local = cluster::prepare(directory.path(), Some(mode), Path::new("/bin/false")).unwrap();
+        let local = cluster::prepare(directory.path(), Some(mode), Path::new("/bin/false"))
+            .unwrap()
+            .without_nodes()
+            .unwrap();
         cluster::install(local.topology(), &mut |what| eprintln!("setup: {what}")).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let supervisor = Supervisor::new(local.clone()).unwrap();

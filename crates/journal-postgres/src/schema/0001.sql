@@ -1,4 +1,5 @@
--- Roles. People and programs log in as others that are members of these.
+-- Roles. People and programs log in as others that are members of these. Where the three are there and hold what they
+-- need, the schema's owner may migrate; otherwise an administrator who may create roles does it once.
 do $$
 declare
     wanted text;
@@ -8,11 +9,15 @@ begin
             execute pg_catalog.format('create role %I nologin', wanted);
         end if;
     end loop;
+    if not pg_catalog.pg_has_role('shanraq_writer', 'shanraq_reader', 'usage') then
+        grant shanraq_reader to shanraq_writer;
+    end if;
+    -- Without it pg_stat_replication shows a writer no standby's position.
+    if not pg_catalog.pg_has_role('shanraq_writer', 'pg_read_all_stats', 'usage') then
+        grant pg_read_all_stats to shanraq_writer;
+    end if;
 end
 $$;
-grant shanraq_reader to shanraq_writer;
--- Without it pg_stat_replication shows a writer no standby's position.
-grant pg_read_all_stats to shanraq_writer;
 
 create schema shanraq authorization shanraq_owner;
 set local role shanraq_owner;

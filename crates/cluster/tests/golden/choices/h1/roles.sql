@@ -7,6 +7,7 @@ create role shanraq_writer login nosuperuser nocreatedb nocreaterole noreplicati
 create role shanraq_reader login nosuperuser nocreatedb nocreaterole noreplication
     connection limit 100 password 'SCRAM-SHA-256$4096:zW1ReGkeTLP83ydR0l1NpQ==$QZou1cVbjzoTgQzc7bd6nc87n72574HmxOf0sHODg7s=:s5xaw6YfGUFd4iy7oYNyxVH7HXnTswqYNQL/Wm2YkTI=';
 grant pg_read_all_stats to shanraq_writer;
+grant shanraq_reader to shanraq_writer;
 create database shanraq owner shanraq_owner template template0 encoding 'UTF8' locale 'C.UTF-8';
 revoke all on database shanraq from public;
 grant connect on database shanraq to shanraq_writer, shanraq_reader;

@@ -1,0 +1,244 @@
+//! The steps. Owns: which block may follow what the tables hold, and what is done after a failure.
+//! Invariant: tables and height move together, and only along the journal that they came from.
+
+use crate::replica::Replica;
+use crate::rows::Changes;
+use crate::target::Target;
+use crate::{Metrics, Pace, Position, ProjectionError, ServerOptions, Source};
+use journal::Block;
+use ledger::Height;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Moves the tables of one database along one journal. After an error nothing is known of the tables: drop it and
+/// open another one.
+pub struct Projector {
+    source: Box<dyn Source>,
+    target: Target,
+    replica: Replica,
+    position: Position,
+    changes: Changes,
+    metrics: Arc<Metrics>,
+    /// Whether the block at our height was seen to have our hash since the start.
+    is_lineage_checked: bool,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stepped {
+    /// Where the tables stand.
+    pub position: Position,
+    /// The last final block, as far as is known.
+    pub head: Height,
+    /// Blocks that were taken in.
+    pub blocks: u64,
+}
+
+impl Projector {
+    /// Connects, and reads where the tables stand and what they hold.
+    ///
+    /// # Errors
+    /// [`ProjectionError`].
+    pub fn open(
+        source: Box<dyn Source>,
+        target: &ServerOptions,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, ProjectionError> {
+        let target = Target::open(target)?;
+        let (position, replica) = target.load()?;
+        metrics.stands_at(&position);
+        Ok(Self {
+            source,
+            target,
+            replica,
+            position,
+            changes: Changes::default(),
+            metrics,
+            is_lineage_checked: false,
+        })
+    }
+
+    /// Where the tables stand.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Takes in the final blocks that are there, about as many as hold `rows` transfers, in one transaction.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Lineage`] when the journal is not the one that the tables came from; others as they come.
+    pub fn step(&mut self, rows: usize) -> Result<Stepped, ProjectionError> {
+        let started = Instant::now();
+        let mut head = self.source.refresh()?;
+        self.check_lineage(head)?;
+        self.changes.clear();
+        let accounts_before = self.replica.accounts();
+        let mut blocks = 0;
+        let from = Height(self.position.height.0 + 1);
+        if from <= head {
+            // Through the reader alone, so that the rest of us can be changed meanwhile.
+            let Self {
+                source,
+                replica,
+                changes,
+                position,
+                target,
+                ..
+            } = &mut *self;
+            for block in source.reader().scan(from) {
+                take_in(
+                    replica,
+                    changes,
+                    position,
+                    accounts_before,
+                    target.partition_ns(),
+                    &block?,
+                )?;
+                blocks += 1;
+                if changes.transfers.rows() + changes.accounts.rows() >= rows as u64 {
+                    break;
+                }
+            }
+        } else {
+            for block in self.source.newest(self.position.height)? {
+                let Self {
+                    replica,
+                    changes,
+                    position,
+                    target,
+                    ..
+                } = &mut *self;
+                take_in(
+                    replica,
+                    changes,
+                    position,
+                    accounts_before,
+                    target.partition_ns(),
+                    &block,
+                )?;
+                blocks += 1;
+            }
+            head = head.max(self.changes.height).max(self.position.height);
+        }
+        if blocks > 0 {
+            self.changes.finish(&self.replica, accounts_before);
+            self.position = self
+                .target
+                .commit(&self.position, &mut self.changes, &self.replica)?;
+            self.is_lineage_checked = true;
+        }
+        self.metrics
+            .stepped(&self.position, head, blocks, started.elapsed());
+        Ok(Stepped {
+            position: self.position,
+            head,
+            blocks,
+        })
+    }
+
+    /// Once, as soon as the journal shows the block at our height: it must be the one that we took in. Later blocks
+    /// are checked one against the other.
+    fn check_lineage(&mut self, head: Height) -> Result<(), ProjectionError> {
+        let height = self.position.height;
+        if self.is_lineage_checked || height > head || height == Height(0) {
+            return Ok(());
+        }
+        let found = self.source.reader().read(height)?;
+        if found.hash != self.position.hash {
+            return Err(lineage(&self.position, hex(&found.hash.0)));
+        }
+        self.is_lineage_checked = true;
+        Ok(())
+    }
+}
+
+/// Applies a block if it is the one that follows.
+fn take_in(
+    replica: &mut Replica,
+    changes: &mut Changes,
+    position: &Position,
+    accounts_before: u32,
+    partition_ns: u64,
+    block: &Block,
+) -> Result<(), ProjectionError> {
+    let (height, hash) = match changes.height {
+        Height(0) => (position.height, position.hash),
+        height => (height, changes.hash),
+    };
+    if block.shard != position.shard || block.height.0 != height.0 + 1 || block.previous != hash {
+        return Err(lineage(
+            position,
+            format!("block {} after {}", block.height, hex(&block.previous.0)),
+        ));
+    }
+    replica.apply(block, |outcome| {
+        changes.outcome(outcome, accounts_before, partition_ns)
+    })?;
+    changes.block(block);
+    Ok(())
+}
+
+fn lineage(position: &Position, found: String) -> ProjectionError {
+    ProjectionError::Lineage {
+        height: position.height,
+        projected: hex(&position.hash.0),
+        found,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The longest wait before another attempt.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const BACKOFF_MIN: Duration = Duration::from_millis(200);
+
+/// Keeps the tables of a database behind a journal until told otherwise, whatever fails meanwhile and may pass.
+/// `source` opens the journal; `wait` waits so long and says whether to go on; `each` is told of every step.
+///
+/// # Errors
+/// [`ProjectionError`] that does not pass by itself.
+pub fn run(
+    mut source: impl FnMut() -> Result<Box<dyn Source>, ProjectionError>,
+    target: &ServerOptions,
+    pace: Pace,
+    metrics: &Arc<Metrics>,
+    mut wait: impl FnMut(Duration) -> bool,
+    mut each: impl FnMut(&Stepped),
+) -> Result<(), ProjectionError> {
+    let mut backoff = BACKOFF_MIN;
+    loop {
+        let opened = source().and_then(|source| Projector::open(source, target, metrics.clone()));
+        let failed = match opened {
+            Ok(mut projector) => loop {
+                let started = Instant::now();
+                match projector.step(pace.step_rows) {
+                    Ok(stepped) => {
+                        backoff = BACKOFF_MIN;
+                        each(&stepped);
+                        let is_behind = stepped.position.height < stepped.head;
+                        let rest = pace.interval.saturating_sub(started.elapsed());
+                        let rest = if is_behind { Duration::ZERO } else { rest };
+                        if !wait(rest) {
+                            return Ok(());
+                        }
+                    }
+                    Err(error) => break error,
+                }
+            },
+            Err(error) => error,
+        };
+        metrics.failed();
+        // Who moved the tables may have been a rebuild: they are read again, and the journal is compared.
+        if !failed.is_transient() && !matches!(failed, ProjectionError::Moved { .. }) {
+            return Err(failed);
+        }
+        tracing::warn!(code = failed.code(), error = %failed, "the projection stands still; it tries again");
+        if !wait(backoff) {
+            return Ok(());
+        }
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
+}

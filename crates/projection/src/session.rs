@@ -1,0 +1,61 @@
+//! One session with a server, for the thread that asks. Owns: its event loop. Dropping it closes the socket.
+
+use crate::error::failed;
+use crate::{ProjectionError, ServerOptions};
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, NoTls};
+
+pub(crate) struct Session {
+    client: Client,
+    runtime: Runtime,
+}
+
+/// What every session sets for itself, so that neither server, database nor role can set it otherwise. Commits are
+/// asynchronous: a crash may take back the last steps, tables and height together, and they are made again.
+const SETTINGS: &str = "set statement_timeout = 0; set lock_timeout = 0; set idle_in_transaction_session_timeout = 0; \
+     set idle_session_timeout = 0; set default_transaction_isolation = 'read committed'; set jit = off; \
+     set search_path = pg_catalog; set synchronous_commit = off; set client_min_messages = warning;";
+
+impl Session {
+    /// Connects and sets the session up.
+    pub(crate) fn open(options: &ServerOptions, application: &str) -> Result<Self, ProjectionError> {
+        options.check()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| ProjectionError::System {
+                action: "start the connection's event loop",
+                source,
+            })?;
+        let client = runtime
+            .block_on(async {
+                let (client, connection) = options.config(application).connect(NoTls).await?;
+                // Ends with the socket; whoever asks next is told.
+                tokio::spawn(async move {
+                    let _ = connection.await;
+                });
+                Ok(client)
+            })
+            .map_err(|source| ProjectionError::Connect {
+                target: options.target(),
+                source,
+            })?;
+        let session = Self { client, runtime };
+        session.batch("set the session up", SETTINGS)?;
+        Ok(session)
+    }
+
+    /// Runs a conversation to its end.
+    pub(crate) fn ask<T>(
+        &self,
+        action: &'static str,
+        work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, ProjectionError> {
+        self.runtime.block_on(work(&self.client)).map_err(failed(action))
+    }
+
+    /// One or more statements without an answer worth reading.
+    pub(crate) fn batch(&self, action: &'static str, sql: &str) -> Result<(), ProjectionError> {
+        self.ask(action, async |client| client.batch_execute(sql).await)
+    }
+}

@@ -1,0 +1,177 @@
+//! Where blocks come from. Owns: which blocks count as final for a process that is not the writer.
+//! Must not: give out a block that may still vanish.
+
+use crate::session::Session;
+use crate::{ProjectionError, ServerOptions};
+use journal::{Block, BlockReader, ShardId};
+use journal_postgres::{ConnectOptions, Durability, PostgresReader};
+use ledger::Height;
+use std::sync::Arc;
+use storage::KeyRing;
+use tokio_postgres::types::PgLsn;
+
+/// A journal whose final blocks are read.
+pub trait Source: Send {
+    /// Looks how far blocks are final by now, and gives that height. [`Source::reader`] then has them.
+    ///
+    /// # Errors
+    /// [`ProjectionError`].
+    fn refresh(&mut self) -> Result<Height, ProjectionError>;
+
+    /// The final blocks.
+    fn reader(&self) -> &dyn BlockReader;
+
+    /// Asked when there is no final block above `known`: blocks above it, in order, that are final too but not yet
+    /// shown to be so by a later one.
+    ///
+    /// # Errors
+    /// [`ProjectionError`].
+    fn newest(&mut self, known: Height) -> Result<Vec<Block>, ProjectionError>;
+}
+
+/// A reader that knows by itself what is final: a local journal's, or that of a writer in this process.
+pub struct ReaderSource(pub Arc<dyn BlockReader>);
+
+impl Source for ReaderSource {
+    fn refresh(&mut self) -> Result<Height, ProjectionError> {
+        Ok(self.0.head())
+    }
+
+    fn reader(&self) -> &dyn BlockReader {
+        &*self.0
+    }
+
+    fn newest(&mut self, _: Height) -> Result<Vec<Block>, ProjectionError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A journal in PostgreSQL, read beside its writer. A block is final when a later one of its term follows it; the last
+/// one, which none follows while nobody writes, when the primary shows it and enough of the standbys have flushed
+/// beyond it: that is what its writer waited for, too.
+pub struct PostgresSource {
+    reader: PostgresReader,
+    server: ServerOptions,
+    durability: Durability,
+    shard: ShardId,
+    session: Option<Session>,
+    seen: Option<Seen>,
+}
+
+/// A block that the primary showed, and a position of its WAL behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    height: i64,
+    epoch: i64,
+    writer: crate::values::Uuid,
+    position: u64,
+}
+
+/// A record that ends with its page leaves the insert position behind the next page's header, which nobody flushes
+/// before something follows it.
+const PAGE_BYTES: u64 = 8_192;
+const PAGE_HEADER_BYTES: u64 = 24;
+
+const TOP: &str = "select height, epoch, writer from shanraq.journal where shard = $1 and chunk = 0 \
+     order by height desc limit 1";
+const FLUSHED: &str = "select count(distinct application_name) from pg_stat_replication \
+     where application_name = any ($1) and flush_lsn >= $2 and sync_state in ('sync', 'quorum')";
+
+impl PostgresSource {
+    /// Connects. `connect` and `server` name the same servers: the one to read blocks anywhere, the other to look at
+    /// the primary.
+    ///
+    /// # Errors
+    /// [`ProjectionError`].
+    pub fn open(
+        connect: ConnectOptions,
+        server: ServerOptions,
+        durability: Durability,
+        shard: ShardId,
+        keys: KeyRing,
+    ) -> Result<Self, ProjectionError> {
+        durability.check()?;
+        Ok(Self {
+            reader: PostgresReader::open(connect, shard, keys)?,
+            server,
+            durability,
+            shard,
+            session: None,
+            seen: None,
+        })
+    }
+
+    /// The newest block at the primary, if enough standbys have it. All in one session, so with one server.
+    fn confirmed(&mut self, known: Height) -> Result<Option<Seen>, ProjectionError> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => {
+                self.seen = None;
+                let session = Session::open(&self.server, "shanraq projection source")?;
+                session.batch("set the session up", "set enable_seqscan = off")?;
+                session
+            }
+        };
+        let (shard, before) = (self.shard.0 as i32, self.seen);
+        let top = session.ask("look at the newest block", async |client| {
+            let Some(row) = client.query_opt(TOP, &[&shard]).await? else {
+                return Ok(None);
+            };
+            let (height, epoch, writer) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            if height <= known.0 as i64 {
+                return Ok(None);
+            }
+            if before.is_some_and(|seen| (seen.height, seen.epoch, seen.writer) == (height, epoch, writer)) {
+                return Ok(before);
+            }
+            let sql = "select pg_current_wal_insert_lsn()";
+            let insert: PgLsn = client.query_one_scalar(sql, &[]).await?;
+            let insert = u64::from(insert);
+            let is_at_start = insert % PAGE_BYTES == PAGE_HEADER_BYTES;
+            Ok(Some(Seen {
+                height,
+                epoch,
+                writer,
+                position: insert - if is_at_start { PAGE_HEADER_BYTES } else { 0 },
+            }))
+        })?;
+        self.seen = top;
+        let is_flushed = match (&self.durability, top) {
+            (_, None) => false,
+            (Durability::Local, _) => true,
+            (Durability::Standbys { names, flushed }, Some(seen)) => {
+                let position = PgLsn::from(seen.position);
+                let count: i64 = session.ask("look at the standbys", async |client| {
+                    client.query_one_scalar(FLUSHED, &[names, &position]).await
+                })?;
+                count >= i64::from(flushed.get())
+            }
+        };
+        self.session = Some(session);
+        Ok(top.filter(|_| is_flushed))
+    }
+}
+
+impl Source for PostgresSource {
+    fn refresh(&mut self) -> Result<Height, ProjectionError> {
+        Ok(self.reader.refresh()?)
+    }
+
+    fn reader(&self) -> &dyn BlockReader {
+        &self.reader
+    }
+
+    fn newest(&mut self, known: Height) -> Result<Vec<Block>, ProjectionError> {
+        let Some(top) = self.confirmed(known)? else {
+            return Ok(Vec::new());
+        };
+        let mut blocks = self.reader.tentative()?;
+        blocks.retain(|block| block.height > known && block.height.0 as i64 <= top.height);
+        // They may have been read at another server: only the very block that was confirmed counts.
+        let is_it = blocks.last().is_some_and(|block| {
+            (block.height.0 as i64, block.epoch as i64, block.writer.0)
+                == (top.height, top.epoch, top.writer.0)
+        });
+        Ok(if is_it { blocks } else { Vec::new() })
+    }
+}

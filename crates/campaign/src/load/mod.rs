@@ -1,5 +1,11 @@
-//! What clients ask for.
+//! What clients ask for, the clients, and the record of what they heard.
 
+mod clients;
+mod record;
 mod requests;
+mod rest;
 
+pub use clients::{Clients, settle};
+pub use record::{Attempt, Everything, Record, write};
 pub use requests::{Load, Request, World};
+pub use rest::RestClient;

@@ -11,7 +11,7 @@ pub fn socket(host: &Host) -> PathBuf {
     host.directories.run.join("haproxy.sock")
 }
 
-/// The servers of a pool that HAProxy's checks found up.
+/// The servers of a pool that HAProxy's checks found up; those that only stand in are left out.
 pub fn servers_up(socket: &Path, pool: &str) -> Result<Vec<HostName>, ClusterError> {
     // By name would find the frontend of that name instead.
     let table = command(socket, "show stat -1 4 -1")?;
@@ -23,8 +23,13 @@ pub fn servers_up(socket: &Path, pool: &str) -> Result<Vec<HostName>, ClusterErr
         .split(',')
         .collect();
     let column = |name: &str| heading.iter().position(|field| *field == name);
-    let columns = (column("pxname"), column("svname"), column("status"));
-    let (Some(proxy), Some(server), Some(status)) = columns else {
+    let columns = (
+        column("pxname"),
+        column("svname"),
+        column("status"),
+        column("bck"),
+    );
+    let (Some(proxy), Some(server), Some(status), Some(stands_in)) = columns else {
         return Err(ClusterError::Endpoint {
             endpoint: socket.display().to_string(),
             problem: format!(
@@ -36,6 +41,7 @@ pub fn servers_up(socket: &Path, pool: &str) -> Result<Vec<HostName>, ClusterErr
     let rows = lines.map(|line| line.split(',').collect::<Vec<_>>());
     Ok(rows
         .filter(|row| row.get(proxy) == Some(&pool))
+        .filter(|row| row.get(stands_in) == Some(&"0"))
         .filter(|row| row.get(status).is_some_and(|status| status.starts_with("UP")))
         .filter_map(|row| row.get(server).map(|name| HostName((*name).to_owned())))
         .collect())
@@ -54,7 +60,8 @@ pub fn drain(topology: &Topology, name: &HostName, out: bool) -> Result<(), Clus
         pools.push("replicas");
     }
     if target.has(Role::Node) && topology.nodes {
-        pools.push("api");
+        // Whoever stands in for the writer follows its state in the pool of nodes.
+        pools.extend(["nodes", "writer"]);
     }
     for balancer in topology.hosts_with(Role::Balancer) {
         for pool in &pools {

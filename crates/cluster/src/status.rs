@@ -18,6 +18,8 @@ use std::time::Duration;
 const ANSWER_WITHIN: Duration = Duration::from_millis(800);
 /// A standby that is further behind is not healthy: a failover would wait for it.
 const LAG_BYTES_MAX: u64 = 64 << 20;
+/// A node that is further behind would first catch up if it were to write; some seconds of blocks.
+const LAG_BLOCKS_MAX: u64 = 2_000;
 
 /// What is seen of a cluster at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -28,9 +30,9 @@ pub struct Status {
     pub healthy: bool,
     /// What is wrong, a sentence each.
     pub problems: Vec<String>,
-    /// The node that writes; none while ledger nodes are not part of the cluster.
+    /// The host whose node writes; none if there is not exactly one.
     pub writer: Option<HostName>,
-    /// The writer's epoch; none while ledger nodes are not part of the cluster.
+    /// The writer's epoch.
     pub epoch: Option<u64>,
     /// The host whose PostgreSQL takes writes; none if there is not exactly one.
     pub primary: Option<HostName>,
@@ -57,8 +59,12 @@ pub struct HostStatus {
     pub etcd: Option<EtcdStatus>,
     /// Its PostgreSQL, if its Patroni answers.
     pub postgres: Option<PostgresStatus>,
-    /// The servers that its HAProxy sends writes to, if it answers.
+    /// Its ledger node, if it answers.
+    pub node: Option<NodeStatus>,
+    /// The servers that its HAProxy sends SQL writes to, if it answers.
     pub balancer_primary: Option<Vec<HostName>>,
+    /// The nodes that its HAProxy knows as the writer, if it answers; none where no nodes run.
+    pub balancer_writer: Option<Vec<HostName>>,
     /// Whether its PgBouncer answers.
     pub pooler_answers: Option<bool>,
     /// The directory that holds its data.
@@ -114,6 +120,25 @@ pub struct PostgresStatus {
     pub paused: bool,
 }
 
+/// A ledger node, as it sees itself.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeStatus {
+    /// `writer` or `follower`.
+    pub role: String,
+    /// Whom it takes for the writer.
+    pub writer: Option<HostName>,
+    /// The epoch of the last block that it knows.
+    pub epoch: u64,
+    /// Its last block.
+    pub height: u64,
+    /// The block up to which its history index reaches.
+    pub indexed: u64,
+    /// Blocks that the writer has and it has not.
+    pub lag_blocks: Option<u64>,
+    /// Why it cannot serve; empty when it can.
+    pub reason: String,
+}
+
 /// Looks at everything at once; takes a second at most per kind of endpoint that is silent.
 ///
 /// # Errors
@@ -139,12 +164,19 @@ pub fn observe(local: &Local) -> Result<Status, ClusterError> {
             .is_some_and(|p| p.role == "primary" && p.state == "running")
     });
     measure_lag(&mut hosts);
+    let writer = only(&hosts, |host| {
+        host.node.as_ref().is_some_and(|n| n.role == "writer")
+    });
+    measure_blocks(&mut hosts, writer.as_ref());
+    let of_writer = hosts.iter().find(|host| Some(&host.name) == writer.as_ref());
     let mut status = Status {
         name: topology.name.clone(),
         healthy: false,
         problems: Vec::new(),
-        writer: None,
-        epoch: None,
+        epoch: of_writer
+            .and_then(|host| host.node.as_ref())
+            .map(|node| node.epoch),
+        writer,
         primary,
         etcd_leader: only(&hosts, |host| host.etcd.as_ref().is_some_and(|e| e.leads)),
         supervised: table.has_supervisor(),
@@ -176,23 +208,34 @@ fn look_at(local: &Local, table: &Table, host: &Host) -> Result<HostStatus, Clus
     thread::scope(|scope| {
         let etcd = scope.spawn(|| host.has(Role::Etcd).then(|| etcd(local, host)).flatten());
         let postgres = scope.spawn(|| host.has(Role::Postgres).then(|| postgres(local, host)).flatten());
+        let node = scope.spawn(|| {
+            let runs = topology.nodes && host.has(Role::Node);
+            runs.then(|| node(local, host)).flatten()
+        });
         let balancer = scope.spawn(|| {
             let socket = runtime_api::socket(host);
-            host.has(Role::Balancer)
-                .then(|| runtime_api::servers_up(&socket, "primary").ok())
-                .flatten()
+            let up = |pool| runtime_api::servers_up(&socket, pool).ok();
+            let balances = host.has(Role::Balancer);
+            let primary = balances.then(|| up("primary")).flatten();
+            (
+                primary,
+                (balances && topology.nodes).then(|| up("writer")).flatten(),
+            )
         });
         let pooler = scope.spawn(|| {
             host.has(Role::Pooler)
                 .then(|| speaks_postgres(at(host, ports.pooler), ANSWER_WITHIN))
         });
+        let (balancer_primary, balancer_writer) = balancer.join().expect("asking does not panic");
         Ok(HostStatus {
             name: host.name.clone(),
             address: host.address,
             processes,
             etcd: etcd.join().expect("asking does not panic"),
             postgres: postgres.join().expect("asking does not panic"),
-            balancer_primary: balancer.join().expect("asking does not panic"),
+            node: node.join().expect("asking does not panic"),
+            balancer_primary,
+            balancer_writer,
             pooler_answers: pooler.join().expect("asking does not panic"),
             data: host.directories.data.clone(),
             disk_total_bytes: disk.total_bytes,
@@ -254,6 +297,32 @@ fn postgres(local: &Local, host: &Host) -> Option<PostgresStatus> {
     })
 }
 
+fn node(local: &Local, host: &Host) -> Option<NodeStatus> {
+    let endpoint = at(host, local.topology().ports.node);
+    let answer = get(endpoint, "/status", ANSWER_WITHIN).ok()?;
+    let answer = answer.json(endpoint).ok()?;
+    let number = |name: &str| answer.get(name).and_then(Value::as_u64);
+    let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
+    Some(NodeStatus {
+        role: text("role")?,
+        writer: text("writer").map(HostName),
+        epoch: number("epoch")?,
+        height: number("height")?,
+        indexed: number("indexed")?,
+        lag_blocks: None,
+        reason: text("reason").unwrap_or_default(),
+    })
+}
+
+/// The writer was asked at another moment than the others, so what is ahead of it counts as level.
+fn measure_blocks(hosts: &mut [HostStatus], writer: Option<&HostName>) {
+    let of = |host: &HostStatus| host.node.as_ref().map(|node| node.height);
+    let head = hosts.iter().find(|host| Some(&host.name) == writer).and_then(of);
+    for node in hosts.iter_mut().filter_map(|host| host.node.as_mut()) {
+        node.lag_blocks = head.map(|head| head.saturating_sub(node.height));
+    }
+}
+
 fn measure_lag(hosts: &mut [HostStatus]) {
     let positions = hosts.iter().filter_map(|host| host.postgres.as_ref());
     let head = positions
@@ -287,6 +356,9 @@ fn problems(local: &Local, status: &Status) -> Vec<String> {
         problems.push("etcd has no leader".to_owned());
     }
     let topology = local.topology();
+    if topology.nodes && status.writer.is_none() {
+        problems.push("the ledger has no writer".to_owned());
+    }
     match &status.primary {
         None => problems.push("PostgreSQL has no primary".to_owned()),
         Some(_) if topology.durability.mode == DurabilityMode::Quorum => {
@@ -329,15 +401,24 @@ fn host_problems(local: &Local, status: &Status, host: &HostStatus) -> Vec<Strin
         Some(server) => problems.extend(server_problem(status, name, server)),
         None => {}
     }
-    let balances = local
-        .topology()
-        .host(name)
-        .is_ok_and(|host| host.has(Role::Balancer));
+    let topology = local.topology();
+    let balances = topology.host(name).is_ok_and(|host| host.has(Role::Balancer));
     let to_primary = host.balancer_primary.as_deref() == status.primary.as_ref().map(std::slice::from_ref);
+    let to_writer = host.balancer_writer.as_deref() == status.writer.as_ref().map(std::slice::from_ref);
     if balances && !to_primary {
         problems.push(format!(
-            "{name}: HAProxy does not send writes to the primary alone"
+            "{name}: HAProxy does not send SQL writes to the primary alone"
         ));
+    }
+    if topology.nodes && balances && !to_writer {
+        problems.push(format!(
+            "{name}: HAProxy does not send requests to the writer alone"
+        ));
+    }
+    match &host.node {
+        None if has(ProcessKind::Node) => problems.push(format!("{name}: the node does not answer")),
+        Some(node) => problems.extend(node_problem(status, name, node)),
+        None => {}
     }
     if host.pooler_answers == Some(false) {
         problems.push(format!("{name}: PgBouncer does not answer"));
@@ -360,4 +441,18 @@ fn server_problem(status: &Status, name: &HostName, server: &PostgresStatus) -> 
     }
     let lag = server.lag_bytes.filter(|lag| *lag > LAG_BYTES_MAX)?;
     Some(format!("{name}: PostgreSQL is {} MiB behind", lag >> 20))
+}
+
+fn node_problem(status: &Status, name: &HostName, node: &NodeStatus) -> Option<String> {
+    if !node.reason.is_empty() {
+        return Some(format!("{name}: the node cannot serve: {}", node.reason));
+    }
+    if status.writer.as_ref() == Some(name) {
+        return None;
+    }
+    if status.writer.is_some() && node.writer != status.writer {
+        return Some(format!("{name}: the node does not follow the writer"));
+    }
+    let lag = node.lag_blocks.filter(|lag| *lag > LAG_BLOCKS_MAX)?;
+    Some(format!("{name}: the node is {lag} blocks behind"))
 }

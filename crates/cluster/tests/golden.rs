@@ -93,7 +93,10 @@ fn without_nodes_nothing_of_them_is_rendered() {
             !path.contains("node") && path != "ledger-keys" && path != "writer.password",
             "{path}"
         );
-        assert!(!file.text.contains("7400") && !file.text.contains("backend writer"), "{path}");
+        assert!(
+            !file.text.contains("7400") && !file.text.contains("backend writer"),
+            "{path}"
+        );
     }
 }
 

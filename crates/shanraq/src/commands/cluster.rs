@@ -371,7 +371,11 @@ fn summary(status: &Status) -> String {
         .filter(|p| p.streaming || (p.role == "primary" && p.state == "running"))
         .count();
     let first = status.problems.first().map_or("", String::as_str);
-    format!("etcd {etcd} · PostgreSQL {serving} of {} · {first}", hosts.len())
+    let nodes = hosts.iter().filter(|h| h.node.is_some()).count();
+    format!(
+        "etcd {etcd} · PostgreSQL {serving} · nodes {nodes} of {} · {first}",
+        hosts.len()
+    )
 }
 
 fn print_addresses(local: &Local, began: Instant) -> Result<()> {
@@ -402,13 +406,13 @@ fn print_addresses(local: &Local, began: Instant) -> Result<()> {
         );
     }
     if let Some(shared) = &topology.shared_address {
+        if topology.nodes {
+            println!("shared   API         {}:{}", shared.address, ports.balancer_api);
+        }
         println!(
             "shared   primary     {}:{}",
             shared.address, ports.balancer_primary
         );
-    }
-    if !topology.nodes {
-        println!("ledger nodes are not part of it yet (nodes = false)");
     }
     Ok(())
 }
@@ -461,8 +465,13 @@ fn status(place: &Place, json: bool) -> Result<bool> {
     let name = |host: &Option<HostName>| host.as_ref().map_or("none".to_owned(), ToString::to_string);
     let word = if status.healthy { "healthy" } else { "not healthy" };
     println!(
-        "{}: {word}; primary {}, etcd leader {}",
+        "{}: {word}; writer {}{}, primary {}, etcd leader {}",
         status.name,
+        name(&status.writer),
+        status
+            .epoch
+            .map(|epoch| format!(" (epoch {epoch})"))
+            .unwrap_or_default(),
         name(&status.primary),
         name(&status.etcd_leader)
     );
@@ -482,6 +491,16 @@ fn status(place: &Place, json: bool) -> Result<bool> {
                 "    {:<11}{state:<9}{id:<16}restarts {}",
                 process.process.as_str(),
                 process.restarts
+            );
+        }
+        if let Some(node) = &host.node {
+            let lag = node.lag_blocks.filter(|lag| *lag > 0);
+            let lag = lag
+                .map(|lag| format!(", {lag} blocks behind"))
+                .unwrap_or_default();
+            println!(
+                "    {} at block {}, indexed to {}{lag}",
+                node.role, node.height, node.indexed
             );
         }
         if let Some(server) = &host.postgres {

@@ -21,6 +21,8 @@ pub struct Secrets {
     pub replication: String,
     /// Rewinds a server that was primary.
     pub rewind: String,
+    /// Looks at servers before a promotion, and points standbys to the candidate.
+    pub fence: String,
     /// Owns the schema; migrations only.
     pub owner: String,
     /// Appends to the journal.
@@ -55,6 +57,7 @@ impl Secrets {
             superuser: secret("superuser")?,
             replication: secret("replication")?,
             rewind: secret("rewind")?,
+            fence: secret("fence")?,
             owner: secret("owner")?,
             writer: secret("writer")?,
             reader: secret("reader")?,

@@ -20,8 +20,8 @@ pub struct Topology {
     /// Whether ledger nodes run in it. Default: true.
     #[serde(default = "yes")]
     pub nodes: bool,
-    /// A command that Patroni runs before it promotes (`pre_promote`); failing holds the promotion. Default: none,
-    /// until `shanraq fence` exists.
+    /// A command that Patroni runs before it promotes (`pre_promote`); failing calls the promotion off. Default:
+    /// `shanraq fence` where commits wait for a quorum, else none. Anything else can lose what was acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pre_promote: Option<String>,
     /// How many copies a commit waits for.

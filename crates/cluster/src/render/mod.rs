@@ -5,6 +5,7 @@
 //! for it), so no language's quoting is needed.
 
 mod etcd;
+mod fence;
 mod haproxy;
 mod keepalived;
 mod node;
@@ -32,6 +33,10 @@ pub fn render(topology: &Topology, host: &Host, machine: Machine, secrets: &Secr
                 files.push(postgres("patroni.yml", 0o600, patroni));
                 files.push(postgres("roles.sql", 0o600, roles::sql(secrets)));
                 files.push(postgres("bootstrap.sh", 0o700, roles::script(topology, host)));
+                files.push(postgres(fence::FILE, 0o644, fence::config(topology, host)));
+                files.push(postgres(fence::PASSWORD, 0o600, format!("{}\n", secrets.fence)));
+                let passwords = fence::standby_passwords(secrets);
+                files.push(postgres(fence::STANDBY_PASSWORDS, 0o600, passwords));
             }
             ProcessKind::Pgbouncer => {
                 files.push(root("pgbouncer.ini", pgbouncer::config(topology, host)));

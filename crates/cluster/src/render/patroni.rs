@@ -1,6 +1,7 @@
 //! Patroni's configuration.
 
 use super::HEADER;
+use super::fence::pre_promote;
 use super::postgres::{cluster_settings, local_settings};
 use crate::address::{at, patroni_published, source_network};
 use crate::{DurabilityMode, Host, Machine, Role, Secrets, Topology};
@@ -103,7 +104,7 @@ fn postgresql(topology: &Topology, host: &Host, machine: Machine, secrets: &Secr
         bin = topology.programs.postgres_directory.display(),
         pgpass = host.directories.run.join("pgpass").display(),
     );
-    if let Some(command) = &topology.pre_promote {
+    if let Some(command) = pre_promote(topology, host) {
         let quoted = command.replace('\'', "''");
         let _ = writeln!(text, "  pre_promote: '{quoted}'");
     }
@@ -149,7 +150,7 @@ fn access(topology: &Topology) -> Vec<String> {
     let mut lines = vec!["local all postgres peer".to_owned()];
     let roles = [
         ("replication", "shanraq_replication"),
-        ("postgres", "shanraq_rewind"),
+        ("postgres", "shanraq_rewind,shanraq_fence"),
         ("shanraq", "shanraq_owner,shanraq_writer,shanraq_reader"),
     ];
     for network in &networks {

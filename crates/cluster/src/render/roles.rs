@@ -5,13 +5,15 @@ use crate::scram::verifier;
 use crate::{Host, Secrets, Topology};
 
 /// Each role may do what its work needs. Passwords come as SCRAM verifiers, so the server's log never sees one. The
-/// writer reads `pg_stat_replication` to know that a standby has flushed. Waits are unlimited for all.
+/// writer reads `pg_stat_replication` to know that a standby has flushed. The fence reads `pg_stat_wal_receiver` and sets
+/// where a standby streams from, nothing else. Waits are unlimited for all.
 pub fn sql(secrets: &Secrets) -> String {
     let mut text = format!("-- {HEADER}\n");
     let roles = [
         ("shanraq_owner", &secrets.owner, 20),
         ("shanraq_writer", &secrets.writer, 40),
         ("shanraq_reader", &secrets.reader, 100),
+        ("shanraq_fence", &secrets.fence, 10),
     ];
     for (role, password, connections) in roles {
         text += &format!(
@@ -21,6 +23,9 @@ pub fn sql(secrets: &Secrets) -> String {
     }
     text += "grant pg_read_all_stats to shanraq_writer;
 grant shanraq_reader to shanraq_writer;
+grant pg_read_all_stats to shanraq_fence;
+grant alter system on parameter primary_conninfo, primary_slot_name to shanraq_fence;
+grant execute on function pg_reload_conf() to shanraq_fence;
 create database shanraq owner shanraq_owner template template0 encoding 'UTF8' locale 'C.UTF-8';
 revoke all on database shanraq from public;
 grant connect on database shanraq to shanraq_writer, shanraq_reader;

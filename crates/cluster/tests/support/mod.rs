@@ -51,6 +51,7 @@ pub fn fixed_secrets() -> Secrets {
         superuser: secret("superuser"),
         replication: secret("replication"),
         rewind: secret("rewind"),
+        fence: secret("fence"),
         owner: secret("owner"),
         writer: secret("writer"),
         reader: secret("reader"),

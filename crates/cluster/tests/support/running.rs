@@ -28,7 +28,8 @@ impl Running {
             .tempdir_in("/tmp")
             .unwrap();
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let local = cluster::prepare(directory.path(), Some(mode), Path::new("/bin/false"))
+        // It stands for this program, of which only the fence is run here; it lets every promotion through.
+        let local = cluster::prepare(directory.path(), Some(mode), Path::new("/bin/true"))
             .unwrap()
             .without_nodes()
             .unwrap();

@@ -6,8 +6,13 @@ create role shanraq_writer login nosuperuser nocreatedb nocreaterole noreplicati
     connection limit 40 password 'SCRAM-SHA-256$4096:/JQQZ3UrW9Uol+VEREF3PQ==$mbRls6+Yo31vFRFqz+GqdX09iDFLz1dUkX/OViErHXw=:RlciG2+R77qr38QsnsCKqqNt8J4C8tbOVmBOFyajqQ4=';
 create role shanraq_reader login nosuperuser nocreatedb nocreaterole noreplication
     connection limit 100 password 'SCRAM-SHA-256$4096:zW1ReGkeTLP83ydR0l1NpQ==$QZou1cVbjzoTgQzc7bd6nc87n72574HmxOf0sHODg7s=:s5xaw6YfGUFd4iy7oYNyxVH7HXnTswqYNQL/Wm2YkTI=';
+create role shanraq_fence login nosuperuser nocreatedb nocreaterole noreplication
+    connection limit 10 password 'SCRAM-SHA-256$4096:08pL2CKmcOjzwW3eWKuSuA==$xLyl+57csnJVetQndht2fct74FaOy3UcNQG5PfAuXEg=:lH/b+rcnYkil9t/IU8OYD5QX9zJUWZvkQsH0gs1o3JM=';
 grant pg_read_all_stats to shanraq_writer;
 grant shanraq_reader to shanraq_writer;
+grant pg_read_all_stats to shanraq_fence;
+grant alter system on parameter primary_conninfo, primary_slot_name to shanraq_fence;
+grant execute on function pg_reload_conf() to shanraq_fence;
 create database shanraq owner shanraq_owner template template0 encoding 'UTF8' locale 'C.UTF-8';
 revoke all on database shanraq from public;
 grant connect on database shanraq to shanraq_writer, shanraq_reader;

@@ -37,6 +37,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Config(commands::config::ConfigArgs),
     Cluster(commands::cluster::ClusterArgs),
+    Fence(commands::fence::FenceArgs),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Config(args) => commands::config::run(&args).map(|()| true),
         Command::Cluster(args) => commands::cluster::run(&args),
+        Command::Fence(args) => commands::fence::run(&args).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

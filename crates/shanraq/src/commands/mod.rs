@@ -3,6 +3,7 @@
 pub mod account;
 pub mod cluster;
 pub mod config;
+pub mod fence;
 pub mod import;
 pub mod inspect;
 pub mod journal;

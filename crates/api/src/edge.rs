@@ -4,6 +4,7 @@
 use crate::error::{ApiError, Place};
 use crate::idempotency::derive_leg_id;
 use crate::metrics::Metrics;
+use crate::placement::Cluster;
 use crate::server::ApiConfig;
 use ledger::{
     AccountReply, ActorId, CreateTransferResult, DescribeLedgerResult, EventMetadata, Events,
@@ -34,6 +35,8 @@ pub(crate) struct Edge {
     pub metrics: Arc<Metrics>,
     /// Turns true when the listener stops; long streams end then.
     pub stopping: watch::Receiver<bool>,
+    /// Where the node is a member of one.
+    pub cluster: Option<Cluster>,
 }
 
 /// An answer that is under way.

@@ -11,6 +11,7 @@ mod grpc;
 mod idempotency;
 mod metadata;
 mod metrics;
+mod placement;
 mod rest;
 mod server;
 pub mod wire;
@@ -18,7 +19,8 @@ pub mod wire;
 pub use error::{ApiError, ERROR_CODE, OUTCOME, Place, RETRY_AFTER_MS};
 pub use idempotency::{KEY_BYTES_MAX, derive_id, derive_leg_id};
 pub use metadata::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, compact as compact_metadata};
-pub use server::{ApiConfig, serve};
+pub use placement::{CONSISTENCY, Members, Place as WriterPlace};
+pub use server::{ApiConfig, serve, serve_member};
 
 /// The description of the REST interface, OpenAPI 3.1, as served at `/openapi.json`.
 #[must_use]

@@ -38,7 +38,7 @@ const GRPC_CODES: [&str; 17] = [
 ];
 
 /// REST operations, as `method path`; the last stands for what has no path.
-pub(crate) const REST: [&str; 18] = [
+pub(crate) const REST: [&str; 20] = [
     "POST /v1/accounts",
     "POST /v1/transfers",
     "POST /v1/transactions",
@@ -55,6 +55,8 @@ pub(crate) const REST: [&str; 18] = [
     "GET /openapi.json",
     "GET /healthz",
     "GET /readyz",
+    "GET /status",
+    "POST /cluster/handover",
     "GET /metrics",
     "other",
 ];

@@ -6,6 +6,7 @@
 use crate::edge::{Caller, Edge};
 use crate::error::NO_SNIFF;
 use crate::metrics::Metrics;
+use crate::placement::{Cluster, Members, forwarder, place};
 use crate::{grpc, rest};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, header};
@@ -72,6 +73,34 @@ pub async fn serve(
     config: ApiConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
+    run(node, None, listener, config, shutdown).await
+}
+
+/// The same for a member of a cluster: what needs the writer is passed on to it.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_member(
+    node: Node,
+    members: Arc<dyn Members>,
+    listener: TcpListener,
+    config: ApiConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) -> std::io::Result<()> {
+    let cluster = Cluster {
+        members,
+        forwarder: forwarder(),
+    };
+    run(node, Some(cluster), listener, config, shutdown).await
+}
+
+async fn run(
+    node: Node,
+    cluster: Option<Cluster>,
+    listener: TcpListener,
+    config: ApiConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) -> std::io::Result<()> {
     let (stop, stopping) = watch::channel(false);
     let metrics = Arc::new(Metrics::new());
     let config = Arc::new(config);
@@ -80,10 +109,15 @@ pub async fn serve(
         config: config.clone(),
         metrics: metrics.clone(),
         stopping,
+        cluster,
     };
-    let router = rest::router(edge.clone())
-        .route_service("/shanraq.v1.Ledger/{method}", grpc::service(edge.clone()))
-        .layer(from_fn_with_state(edge, around));
+    let router =
+        rest::router(edge.clone()).route_service("/shanraq.v1.Ledger/{method}", grpc::service(edge.clone()));
+    let router = match &edge.cluster {
+        Some(_) => router.layer(from_fn_with_state(edge.clone(), place)),
+        None => router,
+    };
+    let router = router.layer(from_fn_with_state(edge, around));
     let (builder, graceful) = (protocol(), GracefulShutdown::new());
     let slots = Arc::new(Semaphore::new(config.max_connections));
     let mut shutdown = pin!(shutdown);

@@ -87,6 +87,14 @@ impl PostgresReader {
         Ok(self.final_head.get())
     }
 
+    /// [`PostgresReader::refresh`], with the error of every journal.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] and `Damaged`.
+    pub fn look(&self) -> Result<Height, JournalError> {
+        self.refresh().map_err(|error| error.into_journal(&self.place()))
+    }
+
     /// The blocks that can be seen above the last final one. Whoever uses them must be able to forget them: they may
     /// be on no standby, and a failover may put others in their place.
     ///

@@ -67,9 +67,28 @@ pub enum NodeError {
     /// A thread cannot be started.
     #[error("NOD-0012: cannot start a thread: {0}")]
     Thread(#[source] io::Error),
+    /// A block that was final is not in the journal's chain. The node stops: it never guesses.
+    #[error("NOD-0023: block {height} does not follow the final block before it")]
+    Contradiction {
+        /// The block that does not fit.
+        height: Height,
+    },
+    /// What a follower alone may do was asked of a node that writes.
+    #[error("NOD-0024: the node does not follow")]
+    NotFollowing,
 }
 
+/// The process's exit code when another has taken the writer's place, or may have: start it again, and it follows.
+pub const STEPPED_DOWN_EXIT_CODE: i32 = 75;
+
 impl NodeError {
+    /// Whether the node is no longer the writer, or cannot know: its memory may be ahead of the journal, so it starts anew.
+    #[must_use]
+    pub fn is_lost_term(&self) -> bool {
+        use journal::AppendError::{SteppedDown, Unknown};
+        matches!(self, Self::Append(SteppedDown | Unknown))
+    }
+
     /// Whether a damaged history index is behind it, which the next start can build anew from the journal.
     #[must_use]
     pub fn is_damaged_index(&self) -> bool {
@@ -86,6 +105,10 @@ impl NodeError {
 
 /// Ends the process at once: something happened after which any answer would be a guess.
 pub(crate) fn stop_process(error: &NodeError) -> ! {
+    if error.is_lost_term() {
+        tracing::warn!(%error, "the node is not the writer any more and starts anew");
+        std::process::exit(STEPPED_DOWN_EXIT_CODE);
+    }
     tracing::error!(%error, "the node stops: it never guesses");
     eprintln!("shanraq: {error}; the process stops");
     std::process::abort()

@@ -169,7 +169,9 @@ pub struct Status {
     pub height: Height,
     /// The last block that history has indexed.
     pub indexed: Height,
-    /// The writer's term.
+    /// Whether it follows another writer.
+    pub follows: bool,
+    /// The writer's term, as far as this node knows.
     pub epoch: u64,
 }
 

@@ -4,7 +4,7 @@
 //! and refused when the bound is reached; reads are bounded apart, so that neither starves the other.
 
 use crate::{NodeOptions, Reply, Request, RequestBody, SubmitError};
-use journal::Draft;
+use journal::{Block, Draft, Journal, Term};
 use ledger::{Height, Outcome};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +17,10 @@ pub type ReplySender = oneshot::Sender<Result<Reply, SubmitError>>;
 
 /// Reads waiting before further ones are refused.
 const READS_MAX: usize = 65_536;
+/// Blocks of another writer that wait before whoever supplies them must wait.
+const BLOCKS_MAX: usize = 64;
+/// When to ask again at a node that takes no writes.
+const UNAVAILABLE_RETRY: Duration = Duration::from_millis(200);
 
 /// A write that waits for the sequencer.
 pub struct Write {
@@ -34,6 +38,14 @@ pub struct Committed {
     pub draft: Draft,
 }
 
+/// What makes a follower the writer: the term has begun, and every block up to the journal's head was supplied.
+pub struct Promotion {
+    /// Ready to append.
+    pub journal: Box<dyn Journal>,
+    /// The term that has begun.
+    pub term: Term,
+}
+
 /// Everything that arrived since the last look.
 pub struct Arrivals<Read> {
     /// Writes, in the order of their submission.
@@ -42,6 +54,10 @@ pub struct Arrivals<Read> {
     pub reads: VecDeque<Read>,
     /// Durable blocks, in order.
     pub committed: VecDeque<Committed>,
+    /// Final blocks of another writer, in order.
+    pub blocks: VecDeque<Block>,
+    /// What comes after them.
+    pub promotion: Option<Promotion>,
     /// Outcomes that the indexer is done with, to be used again.
     pub spent: Vec<Outcome>,
     /// Whether the node is to stop once everything taken in is answered.
@@ -54,6 +70,8 @@ impl<Read> Default for Arrivals<Read> {
             writes: VecDeque::new(),
             reads: VecDeque::new(),
             committed: VecDeque::new(),
+            blocks: VecDeque::new(),
+            promotion: None,
             spent: Vec::new(),
             stopping: false,
         }
@@ -75,7 +93,10 @@ struct Waiting<Read> {
 pub struct Inbox<Read> {
     waiting: Mutex<Waiting<Read>>,
     bell: Condvar,
+    /// For whoever supplies blocks: there is room again.
+    room: Condvar,
     storage_full: AtomicBool,
+    follows: AtomicBool,
     events_max: usize,
     requests_max: usize,
 }
@@ -92,7 +113,9 @@ impl<Read> Inbox<Read> {
                 news: false,
             }),
             bell: Condvar::new(),
+            room: Condvar::new(),
             storage_full: AtomicBool::new(false),
+            follows: AtomicBool::new(false),
             events_max: options.queue_events_max,
             requests_max: options.queue_requests_max,
         }
@@ -104,6 +127,11 @@ impl<Read> Inbox<Read> {
         request: Request,
     ) -> Result<oneshot::Receiver<Result<Reply, SubmitError>>, SubmitError> {
         let events = events_of(&request.body)?;
+        if self.follows() {
+            return Err(SubmitError::Unavailable {
+                retry_after: UNAVAILABLE_RETRY,
+            });
+        }
         if self.storage_full.load(Ordering::Relaxed) {
             return Err(SubmitError::StorageFull {
                 retry_after: Duration::from_secs(1),
@@ -139,6 +167,36 @@ impl<Read> Inbox<Read> {
         waiting.arrivals.reads.push_back(read);
         self.ring(waiting);
         Ok(())
+    }
+
+    /// Takes in the next final block of another writer; waits while many are there already. Nothing is taken once the
+    /// node stops.
+    pub fn supply(&self, block: Block) {
+        let waiting = self.room.wait_while(self.lock(), |waiting| {
+            waiting.arrivals.blocks.len() >= BLOCKS_MAX && !waiting.arrivals.stopping
+        });
+        let mut waiting = waiting.expect("no thread panics with the inbox");
+        if !waiting.arrivals.stopping {
+            waiting.arrivals.blocks.push_back(block);
+            self.ring(waiting);
+        }
+    }
+
+    /// Makes the follower the writer, once it has taken in the blocks before.
+    pub fn promote(&self, promotion: Promotion) {
+        let mut waiting = self.lock();
+        waiting.arrivals.promotion = Some(promotion);
+        self.ring(waiting);
+    }
+
+    /// Whether the node follows another writer, and so takes no writes.
+    pub fn follows(&self) -> bool {
+        self.follows.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the node follows another writer.
+    pub fn set_follows(&self, follows: bool) {
+        self.follows.store(follows, Ordering::Relaxed);
     }
 
     /// A block is durable.
@@ -190,6 +248,7 @@ impl<Read> Inbox<Read> {
     pub fn stop(&self) {
         let mut waiting = self.lock();
         waiting.arrivals.stopping = true;
+        self.room.notify_all();
         self.ring(waiting);
     }
 
@@ -221,6 +280,13 @@ impl<Read> Inbox<Read> {
         append(&mut arrivals.writes, &mut new.writes);
         append(&mut arrivals.reads, &mut new.reads);
         append(&mut arrivals.committed, &mut new.committed);
+        if arrivals.blocks.is_empty() && !new.blocks.is_empty() {
+            std::mem::swap(&mut arrivals.blocks, &mut new.blocks);
+            self.room.notify_all();
+        }
+        if new.promotion.is_some() && new.blocks.is_empty() {
+            arrivals.promotion = new.promotion.take();
+        }
         arrivals.spent.append(&mut new.spent);
         arrivals.stopping = new.stopping;
     }

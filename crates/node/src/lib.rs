@@ -6,6 +6,7 @@ mod background;
 mod books;
 mod clock;
 mod error;
+mod follower;
 mod handle;
 mod inbox;
 mod metadata;
@@ -23,12 +24,12 @@ mod trial;
 mod verify;
 
 pub use clock::{Clock, SystemClock};
-pub use error::NodeError;
+pub use error::{NodeError, STEPPED_DOWN_EXIT_CODE};
 pub use handle::*;
 pub use node::{Feed, Node};
 pub use options::NodeOptions;
 pub use priority::Priority;
-pub use recovery::{Layout, OpenJournal};
+pub use recovery::{Layout, Source};
 pub use verify::{VerifyReport, VerifyStage, verify};
 
 /// The node's parts, for the simulator, which runs them in an order of its own on a disk and a clock of its own.

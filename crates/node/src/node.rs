@@ -2,18 +2,22 @@
 
 use crate::background::{Background, Chores, DiskWatch};
 use crate::clock::{Clock, SystemClock};
+use crate::follower::{Follower, run_follower};
+use crate::inbox::Promotion;
 use crate::metadata::MetadataSealer;
 use crate::pace::Rests;
 use crate::reads::{FoundAccount, Read, State};
-use crate::recovery::{Layout, OpenJournal, Reading, begin_term, discard_damaged_index, recover};
+use crate::recovery::{Layout, OpenJournal, Reading, Source, discard_damaged_index, recover};
 use crate::sequencer::Sequencer;
-use crate::threads::{self, Committer, INDEX_BACKLOG_MAX, MERGE_BACKLOG_MAX, SequencerLoop, Shared};
+use crate::threads::{
+    self, Committer, INDEX_BACKLOG_MAX, MERGE_BACKLOG_MAX, OUTLIVES, SequencerLoop, Shared, ToIndexer,
+};
 use crate::{
     AccountEntries, AccountView, BalanceAt, NodeError, NodeOptions, Page, ReadError, Reply, Request, Status,
     SubmitError, TransferView, TrialBalance, trial,
 };
 use history::{AccountSide, Filter, HistoryError, Reader, StoredRow};
-use journal::{Block, BlockReader, Term, WriterId};
+use journal::{Block, BlockReader, Head, Journal, Preparer, Term, WriterId};
 use ledger::{
     AccountId, AccountNumber, EVENTS_PER_REQUEST_MAX, Height, LedgerDescription, LedgerId, RowNumber, Sealed,
     TimestampNs, TransferId,
@@ -21,10 +25,12 @@ use ledger::{
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::thread::JoinHandle;
-use storage::{DirectoryLock, FileSystem, Storage};
+use storage::{DirectoryLock, FileSystem, KeyRing, Storage};
 use tokio::sync::{oneshot, watch};
+
+type LastWords = Arc<dyn Fn(&NodeError) + Send + Sync>;
 
 /// A running node; cheap to clone. [`Node::stop`] ends it; dropping the last handle without it leaves the work
 /// to recovery, as a crash would.
@@ -36,33 +42,31 @@ pub struct Node {
 struct Inner {
     shared: Arc<Shared>,
     reader: Reader,
-    blocks: Arc<dyn BlockReader>,
+    /// Of the journal that is followed, or written.
+    blocks: RwLock<Arc<dyn BlockReader>>,
     metadata: MetadataSealer,
-    epoch: u64,
+    /// The last block that was recovered or supplied; a writer's does not move.
+    supplied: Mutex<Head>,
     running: Mutex<Option<Running>>,
 }
 
-/// How the writer's term begins.
-#[derive(Clone, Copy)]
-enum TermStart {
-    /// With a block that stands.
-    Begun(Term),
-    /// With the sequencer's first block, whenever the disk has room for it: nobody else appends.
-    FirstBlock(Term),
-}
-
-impl TermStart {
-    fn term(self) -> Term {
-        match self {
-            Self::Begun(term) | Self::FirstBlock(term) => term,
-        }
-    }
+/// How a node begins.
+enum Beginning {
+    /// It writes at once. Its term begins with the sequencer's first block, whenever the disk has room for it: nobody
+    /// else appends.
+    Writing {
+        journal: Box<dyn Journal>,
+        preparer: Preparer,
+        term: Term,
+    },
+    /// It follows until it is promoted.
+    Following,
 }
 
 /// What [`Node::stop`] waits for, in that order.
 struct Running {
+    /// It waits for the committer, when there is one.
     sequencer: JoinHandle<()>,
-    committer: JoinHandle<()>,
     indexer: JoinHandle<history::Writer>,
     flusher: JoinHandle<()>,
     merger: JoinHandle<()>,
@@ -72,7 +76,8 @@ struct Running {
 }
 
 impl Node {
-    /// Opens the data directory, recovers and starts. `progress` is told height and head during a replay.
+    /// Opens the data directory with the journal in it, recovers and writes. `progress` is told height and head during a
+    /// replay.
     ///
     /// # Errors
     /// [`NodeError`]; nothing was changed except that a torn tail may have been cut.
@@ -80,68 +85,152 @@ impl Node {
         let lock = lock(&options.directory)?;
         let storage: Arc<dyn Storage> = Arc::new(FileSystem);
         let opened = OpenJournal::local(&storage, options)?;
-        Self::start(options, storage, lock, opened, progress)
+        let (source, writer) = (opened.source(), WriterId(random_u128()));
+        let beginning = Beginning::Writing {
+            term: Term {
+                epoch: source.head.epoch + 1,
+                writer,
+            },
+            journal: opened.journal,
+            preparer: opened.preparer,
+        };
+        Self::start(options, storage, lock, &source, beginning, progress)
     }
 
-    /// The same on a journal that is elsewhere; the data directory then holds what can be made anew from it.
-    /// Blocking; not to be called on a runtime's worker.
+    /// Recovers from a journal that is elsewhere, and follows its writer: it is told of every further block by
+    /// [`Node::supply`], answers reads as of the last one, and takes no writes until [`Node::promote`]. The data directory
+    /// holds nothing that cannot be made anew. Blocking; not to be called on a runtime's worker.
     ///
     /// # Errors
-    /// [`NodeError`]; `Append` when the writer's term does not begin.
-    pub fn open_on(
+    /// [`NodeError`].
+    pub fn follow(
         options: &NodeOptions,
-        opened: OpenJournal,
+        source: &Source,
         progress: impl FnMut(Height, Height),
     ) -> Result<Self, NodeError> {
         let lock = lock(&options.directory)?;
-        Self::start(options, Arc::new(FileSystem), lock, opened, progress)
+        let storage: Arc<dyn Storage> = Arc::new(FileSystem);
+        Self::start(options, storage, lock, source, Beginning::Following, progress)
     }
 
     fn start(
         options: &NodeOptions,
         storage: Arc<dyn Storage>,
         lock: DirectoryLock,
-        opened: OpenJournal,
+        source: &Source,
+        beginning: Beginning,
         progress: impl FnMut(Height, Height),
     ) -> Result<Self, NodeError> {
         let history_options = history::Options {
             flush_rows: options.index_flush_rows,
             ..history::Options::default()
         };
-        let seed = random_u64();
-        let is_shared = opened.is_shared;
-        let mut recovered = recover(
+        let (seed, reading) = (random_u64(), Reading::Ahead);
+        let recovered = recover(
             storage.clone(),
             options,
-            opened,
+            source,
             history_options,
             seed,
-            Reading::Ahead,
+            reading,
             progress,
         )?;
-        let clock = SystemClock::default();
-        let writer = WriterId(random_u128());
-        let term = match is_shared {
-            true => TermStart::Begun(begin_term(&mut recovered, writer, clock.now())?),
-            false => TermStart::FirstBlock(Term {
-                epoch: recovered.head.epoch + 1,
-                writer,
-            }),
-        };
         let shared = Arc::new(Shared::new(options, &recovered));
+        match &beginning {
+            Beginning::Writing { term, .. } => shared.epoch.store(term.epoch, Ordering::Relaxed),
+            Beginning::Following => shared.inbox.set_follows(true),
+        }
         let inner = Inner {
             shared: shared.clone(),
             reader: recovered.reader.clone(),
-            blocks: recovered.journal.reader(),
-            metadata: MetadataSealer::new(recovered.keys.clone()),
-            epoch: term.term().epoch,
+            blocks: RwLock::new(source.blocks.clone()),
+            metadata: MetadataSealer::new(source.keys.clone()),
+            supplied: Mutex::new(recovered.head),
             running: Mutex::new(Some(start(
-                storage, options, recovered, term, clock, shared, lock,
+                storage,
+                options,
+                recovered,
+                &source.keys,
+                beginning,
+                shared,
+                lock,
             )?)),
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// Tells a follower of the next block, which is final by the word of whoever calls. One that it has is passed over.
+    /// Waits while many blocks are not yet applied; blocking.
+    ///
+    /// # Errors
+    /// [`NodeError::Contradiction`] when the block does not follow the one before: one of the two was not final, and the
+    /// node is to be stopped. [`NodeError::NotFollowing`].
+    pub fn supply(&self, block: Block) -> Result<(), NodeError> {
+        let mut supplied = self.supplied();
+        self.supply_after(&mut supplied, block)
+    }
+
+    fn supply_after(&self, supplied: &mut Head, block: Block) -> Result<(), NodeError> {
+        if !self.inner.shared.inbox.follows() {
+            return Err(NodeError::NotFollowing);
+        }
+        let height = block.height;
+        let fits = match height.0.checked_sub(supplied.height.0) {
+            Some(1) => block.previous == supplied.hash,
+            Some(0) => block.hash == supplied.hash,
+            // What stood there was checked when it came.
+            None => true,
+            Some(_) => false,
+        };
+        if !fits {
+            return Err(NodeError::Contradiction { height });
+        }
+        if height > supplied.height {
+            *supplied = Head::of(&block);
+            self.inner.shared.inbox.supply(block);
+        }
+        Ok(())
+    }
+
+    /// Makes a follower the writer: begins a term on the journal, takes in what others appended meanwhile, and writes from
+    /// there. Blocking, as long as the journal does.
+    ///
+    /// # Errors
+    /// [`NodeError::Append`] when no term begins: the node still follows, and the same journal may be tried again with
+    /// another call after it was opened anew. After any other the node is to be stopped.
+    pub fn promote(&self, mut journal: Box<dyn Journal>) -> Result<Term, NodeError> {
+        let mut supplied = self.supplied();
+        let term = journal.begin_term(WriterId(random_u128()), SystemClock::default().now())?;
+        let blocks = journal.reader();
+        for block in blocks.scan(Height(supplied.height.0 + 1)) {
+            self.supply_after(&mut supplied, block?)?;
+        }
+        let head = journal.head();
+        if *supplied != head {
+            return Err(NodeError::Contradiction { height: head.height });
+        }
+        *self
+            .inner
+            .blocks
+            .write()
+            .expect("no thread panics with the reader") = blocks;
+        self.inner.shared.inbox.promote(Promotion { journal, term });
+        Ok(term)
+    }
+
+    /// The last block that a follower was supplied with, or that was recovered.
+    #[must_use]
+    pub fn supplied_height(&self) -> Height {
+        self.supplied().height
+    }
+
+    fn supplied(&self) -> MutexGuard<'_, Head> {
+        self.inner
+            .supplied
+            .lock()
+            .expect("no thread panics with the head")
     }
 
     /// Takes no more requests, answers those taken in, writes the index out and ends the threads. Nothing is lost.
@@ -160,7 +249,6 @@ impl Node {
         self.inner.shared.stopping.store(true, Ordering::Relaxed);
         self.inner.shared.inbox.stop();
         running.sequencer.join().expect(ended);
-        running.committer.join().expect(ended);
         let mut writer = running.indexer.join().expect(ended);
         running.flusher.join().expect(ended);
         running.merger.join().expect(ended);
@@ -337,7 +425,12 @@ impl Node {
     pub fn feed(&self, from: Height) -> Feed {
         let shared = &self.inner.shared;
         Feed {
-            blocks: self.inner.blocks.clone(),
+            blocks: self
+                .inner
+                .blocks
+                .read()
+                .expect("no thread panics with the reader")
+                .clone(),
             durable: shared.durable.subscribe(),
             next: Height(from.0.max(1)),
         }
@@ -349,6 +442,8 @@ impl Node {
         let shared = &self.inner.shared;
         let reason = if shared.inbox.stopping() {
             "the node stops"
+        } else if shared.inbox.follows() {
+            "the node follows another writer"
         } else if shared.inbox.storage_full() {
             "storage is full"
         } else {
@@ -357,10 +452,17 @@ impl Node {
         Status {
             writable: reason.is_empty(),
             reason: reason.to_owned(),
+            follows: shared.inbox.follows(),
             height: *shared.durable.borrow(),
             indexed: *shared.indexed.borrow(),
-            epoch: self.inner.epoch,
+            epoch: shared.epoch.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether it takes no more requests because it was told to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.inner.shared.inbox.stopping()
     }
 
     /// All metrics in Prometheus' text format, version 0.0.4.
@@ -487,27 +589,28 @@ fn start(
     storage: Arc<dyn Storage>,
     options: &NodeOptions,
     recovered: crate::recovery::Recovered,
-    term: TermStart,
-    clock: SystemClock,
+    keys: &KeyRing,
+    beginning: Beginning,
     shared: Arc<Shared>,
     lock: DirectoryLock,
 ) -> Result<Running, NodeError> {
-    let (large_batches, batches) = crossbeam_channel::bounded(1);
     let (to_indexer, from_committer) = crossbeam_channel::unbounded();
     let (flushes, to_flush) = crossbeam_channel::unbounded();
     let (merges, to_merge) = crossbeam_channel::unbounded();
     let (disk_stop, disk_stopped) = crossbeam_channel::bounded(0);
-    let layout = Layout::new(options);
     let disk_watch = DiskWatch {
         storage: storage.clone(),
         directory: options.directory.clone(),
-        preparer: recovered.preparer.clone(),
+        preparer: match &beginning {
+            Beginning::Writing { preparer, .. } => Some(preparer.clone()),
+            Beginning::Following => None,
+        },
         reserve_bytes: options.disk_reserve_bytes,
     };
     let merger = Background {
         storage: storage.clone(),
-        snapshots: layout.snapshots,
-        keys: recovered.keys,
+        snapshots: Layout::new(options).snapshots,
+        keys: keys.clone(),
     };
     let sequencer = Sequencer::new(
         recovered.ledger,
@@ -515,32 +618,13 @@ fn start(
         recovered.head.height,
         options,
     );
-    let (journal, writer, archive) = (recovered.journal, recovered.writer, recovered.reader);
-
+    let (writer, archive) = (recovered.writer, recovered.reader);
     let sharing = std::array::from_fn(|_| shared.clone());
-    let [
-        to_sequencer,
-        to_committer,
-        for_indexer,
-        to_disk,
-        to_flusher,
-        to_merger,
-    ] = sharing;
+    let [for_indexer, to_disk, to_flusher, to_merger] = sharing;
     let (from_flusher, from_merger) = (to_indexer.clone(), to_indexer.clone());
     let flusher = merger.clone();
     let (files, place) = (storage.clone(), options.clone());
-    let last_words: Arc<dyn Fn(&NodeError) + Send + Sync> =
-        Arc::new(move |error| discard_damaged_index(&*files, &place, error));
-    let commits = Arc::new(Committer::new(
-        journal,
-        term.term(),
-        recovered.preparer.is_none(),
-        to_indexer,
-    ));
-    let commits_large = commits.clone();
-    let committer = threads::spawn("journal", &last_words, move || {
-        commits_large.run(&batches, &to_committer)
-    })?;
+    let last_words: LastWords = Arc::new(move |error| discard_damaged_index(&*files, &place, error));
     let indexer = threads::spawn("history", &last_words, move || {
         threads::run_indexer(writer, &from_committer, &Chores { flushes, merges }, &for_indexer)
     })?;
@@ -557,16 +641,14 @@ fn start(
     let disk = threads::spawn("disk", &last_words, move || {
         disk_watch.run(&to_disk, &disk_stopped)
     })?;
+    let words = last_words.clone();
     let sequencer = threads::spawn("sequencer", &last_words, move || {
-        let sequencer = match term {
-            TermStart::Begun(_) => SequencerLoop::new(sequencer, archive),
-            TermStart::FirstBlock(_) => SequencerLoop::begin(sequencer, archive, &clock)?,
-        };
-        threads::run_sequencer(sequencer, &to_sequencer, &clock, &commits, &large_batches)
+        live(sequencer, archive, beginning, &shared, &to_indexer, &words)?;
+        to_indexer.send(ToIndexer::Stop).expect(OUTLIVES);
+        Ok(())
     })?;
     Ok(Running {
         sequencer,
-        committer,
         indexer,
         flusher,
         merger,
@@ -574,6 +656,39 @@ fn start(
         disk_stop,
         _lock: lock,
     })
+}
+
+/// The sequencer's thread, until the node stops: it follows, writes, or the one after the other.
+fn live(
+    sequencer: Sequencer<Reader>,
+    archive: Reader,
+    beginning: Beginning,
+    shared: &Arc<Shared>,
+    indexer: &crossbeam_channel::Sender<ToIndexer>,
+    last_words: &LastWords,
+) -> Result<(), NodeError> {
+    let clock = SystemClock::default();
+    let is_far = matches!(beginning, Beginning::Following);
+    let (sequencer, journal, term) = match beginning {
+        Beginning::Writing { journal, term, .. } => {
+            (SequencerLoop::begin(sequencer, archive, &clock)?, journal, term)
+        }
+        Beginning::Following => match run_follower(Follower::new(sequencer, archive), shared, indexer)? {
+            Some((sequencer, Promotion { journal, term })) => (sequencer, journal, term),
+            None => return Ok(()),
+        },
+    };
+    let (large_batches, batches) = crossbeam_channel::bounded(1);
+    let commits = Arc::new(Committer::new(journal, term, is_far, indexer.clone()));
+    let (commits_large, to_committer) = (commits.clone(), shared.clone());
+    let committer = threads::spawn("journal", last_words, move || {
+        commits_large.run(&batches, &to_committer)
+    })?;
+    shared.inbox.set_follows(false);
+    threads::run_sequencer(sequencer, shared, &clock, &commits, &large_batches)?;
+    drop(large_batches);
+    committer.join().expect("a thread that fails stops the process");
+    Ok(())
 }
 
 /// Takes the directory's lock.

@@ -8,9 +8,8 @@ use crate::{NodeError, NodeOptions, snapshots};
 use history::{HistoryError, Position, Reader, Writer};
 use journal::{
     Block, BlockReader, Entry, Head, Journal, JournalError, LocalJournal, LocalOptions, Preparer, Results,
-    Term, WriterId,
 };
-use ledger::{CommandBody, Height, Ledger, Outcome, TimestampNs};
+use ledger::{CommandBody, Height, Ledger, Outcome};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -46,17 +45,39 @@ impl Layout {
     }
 }
 
-/// A journal that was opened, whichever it is.
+/// The journal in the data directory, opened.
 pub struct OpenJournal {
     /// Ready to append.
     pub journal: Box<dyn Journal>,
-    /// Prepares segments, where the journal is in files of this machine.
-    pub preparer: Option<Preparer>,
+    /// Prepares segments.
+    pub preparer: Preparer,
     /// With what it is sealed; history and snapshots too.
     pub keys: KeyRing,
-    /// Whether another process may append to it: then a term begins before the state is complete, so that what it
-    /// appended meanwhile is in it.
-    pub is_shared: bool,
+}
+
+/// What a node recovers from, whichever journal it is in.
+#[derive(Clone)]
+pub struct Source {
+    /// Reads what is final.
+    pub blocks: Arc<dyn BlockReader>,
+    /// How far to recover; must be final, and not beyond what `blocks` gives.
+    pub head: Head,
+    /// With what blocks, history and snapshots are sealed.
+    pub keys: KeyRing,
+}
+
+impl Source {
+    /// Everything that is final by now.
+    ///
+    /// # Errors
+    /// [`NodeError::Journal`] when the last block cannot be read.
+    pub fn of(blocks: Arc<dyn BlockReader>, keys: KeyRing) -> Result<Self, NodeError> {
+        let head = match blocks.head() {
+            Height(0) => Head::default(),
+            height => Head::of(&blocks.read(height)?),
+        };
+        Ok(Self { blocks, head, keys })
+    }
 }
 
 impl OpenJournal {
@@ -85,21 +106,26 @@ impl OpenJournal {
             );
         }
         Ok(Self {
-            preparer: Some(journal.preparer()),
+            preparer: journal.preparer(),
             journal: Box::new(journal),
             keys,
-            is_shared: false,
         })
+    }
+
+    /// What to recover from.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        Source {
+            blocks: self.journal.reader(),
+            head: self.journal.head(),
+            keys: self.keys.clone(),
+        }
     }
 }
 
 /// Everything a node goes on from.
 pub struct Recovered {
-    /// Ready to append after `head`.
-    pub journal: Box<dyn Journal>,
-    /// As in [`OpenJournal`].
-    pub preparer: Option<Preparer>,
-    /// The last durable block.
+    /// The last block that was applied.
     pub head: Head,
     /// The ledger after that block.
     pub ledger: Ledger,
@@ -107,8 +133,6 @@ pub struct Recovered {
     pub writer: Writer,
     /// Its readers.
     pub reader: Reader,
-    /// The keys.
-    pub keys: KeyRing,
 }
 
 /// How the replay gets its blocks.
@@ -128,7 +152,7 @@ pub enum Reading {
 pub fn recover(
     storage: Arc<dyn Storage>,
     options: &NodeOptions,
-    opened: OpenJournal,
+    source: &Source,
     history_options: history::Options,
     hash_seed: u64,
     reading: Reading,
@@ -138,7 +162,7 @@ pub fn recover(
         recover_state(
             &storage,
             options,
-            &opened,
+            source,
             history_options,
             hash_seed,
             reading,
@@ -153,40 +177,11 @@ pub fn recover(
         other => other,
     }?;
     Ok(Recovered {
-        head: opened.journal.head(),
-        journal: opened.journal,
-        preparer: opened.preparer,
+        head: source.head,
         ledger,
         writer,
         reader,
-        keys: opened.keys,
     })
-}
-
-/// Begins a term on a journal to which another may have appended since it was read, and takes in what it appended.
-///
-/// # Errors
-/// [`NodeError::Append`] when the term does not begin; otherwise as [`replay`].
-pub fn begin_term(recovered: &mut Recovered, writer: WriterId, now: TimestampNs) -> Result<Term, NodeError> {
-    let from = Height(recovered.head.height.0 + 1);
-    let term = recovered.journal.begin_term(writer, now)?;
-    let blocks = recovered.journal.reader();
-    let Recovered {
-        ledger,
-        writer,
-        reader,
-        ..
-    } = &mut *recovered;
-    replay(
-        &*blocks,
-        from,
-        Reading::Inline,
-        ledger,
-        reader,
-        |block, outcomes| index_block(writer, block, outcomes),
-    )?;
-    recovered.head = recovered.journal.head();
-    Ok(term)
 }
 
 /// Puts what a block made into the index, unless it is there.
@@ -216,7 +211,7 @@ pub fn discard_damaged_index(storage: &dyn Storage, options: &NodeOptions, error
 fn recover_state(
     storage: &Arc<dyn Storage>,
     options: &NodeOptions,
-    opened: &OpenJournal,
+    source: &Source,
     history_options: history::Options,
     hash_seed: u64,
     reading: Reading,
@@ -228,12 +223,11 @@ fn recover_state(
             .create_directory(directory)
             .map_err(|source| file_error(directory, source))?;
     }
-    let (head, keys) = (opened.journal.head(), &opened.keys);
-    let blocks = opened.journal.reader();
-    let (mut writer, reader) = open_history(storage, &layout.history, keys, history_options, &*blocks)?;
+    let Source { blocks, head, keys } = source;
+    let (mut writer, reader) = open_history(storage, &layout.history, keys, history_options, &**blocks)?;
     let durable = writer.durable();
     let usable = |position: snapshots::SnapshotPosition| {
-        position.rows <= durable.rows && is_in_journal(&*blocks, position.height, position.hash)
+        position.rows <= durable.rows && is_in_journal(&**blocks, position.height, position.hash)
     };
     let found = snapshots::load_newest(&**storage, &layout.snapshots, keys, hash_seed, usable)?;
     let (from, mut ledger) = match found {
@@ -242,7 +236,7 @@ fn recover_state(
     };
     let start = Height(from.0 + 1);
     replay(
-        &*blocks,
+        &**blocks,
         start,
         reading,
         &mut ledger,

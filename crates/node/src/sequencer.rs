@@ -6,8 +6,9 @@
 
 use crate::inbox::{ReplySender, Write};
 use crate::reads::{Read, ReadAnswer};
+use crate::recovery::apply_block;
 use crate::{NodeError, NodeOptions, Reply, RequestBody, SubmitError};
-use journal::Draft;
+use journal::{Block, Draft};
 use ledger::{
     AccountNumber, ActorId, Archive, Command, CommandBody, Height, Ledger, Outcome, RowNumber, Snapshot,
     TimestampNs,
@@ -30,6 +31,16 @@ pub struct Batch {
     pub replies: Vec<(ReplySender, Reply)>,
     /// Reads that saw this block's state.
     pub reads: Vec<ReadAnswer>,
+    /// The ledger after this block, when it is time for a snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// Next row of history after this block.
+    pub rows: RowNumber,
+}
+
+/// What a final block of another writer came to.
+pub struct Followed {
+    /// What history indexes.
+    pub outcomes: Vec<Outcome>,
     /// The ledger after this block, when it is time for a snapshot.
     pub snapshot: Option<Snapshot>,
     /// Next row of history after this block.
@@ -189,11 +200,7 @@ impl<A: Archive> Sequencer<A> {
         let next = Batch::empty(Height(height.0 + 1), spare.unwrap_or_default());
         let mut batch = std::mem::replace(&mut self.open, next);
         batch.rows = self.ledger.rows();
-        let interval = self.snapshot_rows.max(2 * u64::from(self.ledger.accounts_len()));
-        if batch.rows.0 - self.rows_at_snapshot.0 >= interval {
-            self.rows_at_snapshot = batch.rows;
-            batch.snapshot = Some(self.ledger.snapshot());
-        }
+        batch.snapshot = self.snapshot_if_due();
         for read in self.state_reads.drain(..) {
             let (answer, _) = read.answer(&mut self.ledger, &self.touched, height);
             batch.reads.push(answer);
@@ -210,6 +217,40 @@ impl<A: Archive> Sequencer<A> {
         for answer in self.reads_in_flight.drain(..) {
             answer.send();
         }
+    }
+
+    /// Applies the next final block of another writer, which must give the results that it logged. For a sequencer that
+    /// has taken no write of its own.
+    ///
+    /// # Errors
+    /// As a replay: stop.
+    pub fn follow(&mut self, block: &Block) -> Result<Followed, NodeError> {
+        assert!(
+            self.open.height == block.height && !self.has_open() && !self.is_committing(),
+            "a follower takes blocks in order and makes none"
+        );
+        let mut outcomes = std::mem::take(&mut self.spent);
+        self.spent = outcomes.split_off(outcomes.len().min(block.entries.len()));
+        apply_block(&mut self.ledger, &self.archive, block, &mut outcomes)?;
+        for outcome in &outcomes {
+            self.touch(outcome);
+        }
+        self.durable = block.height;
+        self.open.height = Height(block.height.0 + 1);
+        Ok(Followed {
+            snapshot: self.snapshot_if_due(),
+            rows: self.ledger.rows(),
+            outcomes,
+        })
+    }
+
+    fn snapshot_if_due(&mut self) -> Option<Snapshot> {
+        let rows = self.ledger.rows();
+        let interval = self.snapshot_rows.max(2 * u64::from(self.ledger.accounts_len()));
+        (rows.0 - self.rows_at_snapshot.0 >= interval).then(|| {
+            self.rows_at_snapshot = rows;
+            self.ledger.snapshot()
+        })
     }
 
     /// Gives outcomes back for use in later commands.

@@ -18,7 +18,7 @@ use crate::{NodeError, NodeOptions, SubmitError};
 use crossbeam_channel::{Receiver, Sender};
 use history::{HistoryError, JobDone, Reader, Writer};
 use journal::{AppendError, Draft, Head, Journal, Term};
-use ledger::{Height, Outcome, Snapshot};
+use ledger::{Height, Outcome, RowNumber, Snapshot};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -35,7 +35,9 @@ const INLINE_EVENTS_MAX: usize = 256;
 const FULL_RETRY: Duration = Duration::from_millis(100);
 /// How long the index waits before it tries again to write to a full disk.
 const INDEX_RETRY: Duration = Duration::from_secs(1);
-const OUTLIVES: &str = "the indexer outlives the committer";
+/// What the indexer's receiver does.
+pub const OUTLIVES: &str = "the indexer outlives the committer";
+
 /// What the threads share with the edges.
 pub struct Shared {
     /// To the sequencer.
@@ -58,6 +60,8 @@ pub struct Shared {
     pub index_waits_for_room: AtomicBool,
     /// The node stops: what is under way in the background is waited for.
     pub stopping: AtomicBool,
+    /// The writer's term, as far as this node knows.
+    pub epoch: AtomicU64,
 }
 
 /// Parts of the index that may wait in memory before writes wait for them: one is being written, one is next.
@@ -86,10 +90,12 @@ impl Shared {
             merge_backlog: AtomicUsize::new(0),
             index_waits_for_room: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            epoch: AtomicU64::new(recovered.head.epoch),
         }
     }
 
-    fn index_is_behind(&self) -> bool {
+    /// Whether writes wait for the index.
+    pub fn index_is_behind(&self) -> bool {
         self.index_lag_rows.load(Ordering::Relaxed) > self.index_lag_rows_max
             || self.index_backlog.load(Ordering::Relaxed) > INDEX_BACKLOG_MAX
     }
@@ -104,6 +110,24 @@ pub struct Durable {
     snapshot: Option<(SnapshotPosition, Snapshot)>,
 }
 
+impl Durable {
+    /// The block at `head` with what it made; `next_row` is the row of history after it.
+    pub fn new(head: &Head, outcomes: Vec<Outcome>, next_row: RowNumber, snapshot: Option<Snapshot>) -> Self {
+        let position = SnapshotPosition {
+            height: head.height,
+            hash: head.hash.0,
+            rows: next_row,
+        };
+        Self {
+            height: head.height,
+            hash: head.hash.0,
+            rows: outcomes.iter().map(|outcome| outcome.rows.len() as u64).sum(),
+            outcomes,
+            snapshot: snapshot.map(|snapshot| (position, snapshot)),
+        }
+    }
+}
+
 /// What reaches the indexer.
 pub enum ToIndexer {
     /// A durable block.
@@ -114,7 +138,7 @@ pub enum ToIndexer {
     NoRoom(u64),
     /// It is time to try again.
     Retry,
-    /// The committer ended.
+    /// No more blocks come.
     Stop,
 }
 
@@ -135,12 +159,12 @@ pub struct Turn {
 }
 
 impl SequencerLoop {
-    /// Goes on in a term that has begun.
-    pub fn new(sequencer: Sequencer<Reader>, archive: Reader) -> Self {
+    /// Goes on in a term that has begun, with what has arrived.
+    pub fn taking_over(sequencer: Sequencer<Reader>, archive: Reader, arrivals: Arrivals<Read>) -> Self {
         Self {
             sequencer,
             archive,
-            arrivals: Arrivals::default(),
+            arrivals,
             spare: None,
         }
     }
@@ -152,7 +176,7 @@ impl SequencerLoop {
         clock: &dyn Clock,
     ) -> Result<Self, NodeError> {
         sequencer.begin_epoch(clock.now())?;
-        Ok(Self::new(sequencer, archive))
+        Ok(Self::taking_over(sequencer, archive, Arrivals::default()))
     }
 
     /// Takes in what arrived, waiting at most `patience`, and does what it can about it.
@@ -320,7 +344,6 @@ impl Committer {
             let head = append(&mut **self.lock(), self.term, &mut batch.draft, shared)?;
             self.announce(head, batch, started, shared);
         }
-        self.indexer.send(ToIndexer::Stop).expect(OUTLIVES);
         Ok(())
     }
 
@@ -348,30 +371,19 @@ pub fn announce(head: Head, mut batch: Batch, indexer: &Sender<ToIndexer>, share
         shared.metrics.count(reply);
     }
     batch.answer();
-    let rows = batch
-        .outcomes
-        .iter()
-        .map(|outcome| outcome.rows.len() as u64)
-        .sum();
-    shared.index_lag_rows.fetch_add(rows, Ordering::Relaxed);
-    let position = SnapshotPosition {
-        height: head.height,
-        hash: head.hash.0,
-        rows: batch.rows,
-    };
-    let durable = Durable {
-        height: head.height,
-        hash: head.hash.0,
-        outcomes: batch.outcomes,
-        rows,
-        snapshot: batch.snapshot.map(|snapshot| (position, snapshot)),
-    };
-    indexer.send(ToIndexer::Block(durable)).expect(OUTLIVES);
+    let durable = Durable::new(&head, batch.outcomes, batch.rows, batch.snapshot);
+    hand_to_indexer(durable, indexer, shared);
     // Last: the next block, on whichever thread, must not answer or reach the index before this one did.
     shared.inbox.committed(Committed {
         height: head.height,
         draft,
     });
+}
+
+/// Passes a durable block on to the index.
+pub fn hand_to_indexer(block: Durable, indexer: &Sender<ToIndexer>, shared: &Shared) {
+    shared.index_lag_rows.fetch_add(block.rows, Ordering::Relaxed);
+    indexer.send(ToIndexer::Block(block)).expect(OUTLIVES);
 }
 
 /// Appends; while the disk is full, writes are refused at the door and this block is tried again.
@@ -465,7 +477,7 @@ impl IndexerLoop {
         self.waiting
     }
 
-    /// Whether the committer stopped and no job runs.
+    /// Whether no more blocks come and no job runs.
     pub fn is_finished(&self) -> bool {
         self.stopping && self.running == 0
     }
@@ -476,7 +488,7 @@ impl IndexerLoop {
     }
 }
 
-/// Indexes durable blocks and hands work to the background, until the committer stopped and no job runs.
+/// Indexes durable blocks and hands work to the background, until no more blocks come and no job runs.
 pub fn run_indexer(
     writer: Writer,
     arrivals: &Receiver<ToIndexer>,

@@ -1,6 +1,7 @@
 //! Configuration: one typed struct. Owns: its fields, their defaults and bounds. Unknown keys are refused.
 
 use anyhow::{Context, Result, bail};
+use election::{ElectionOptions, Member, MemberName};
 use journal_postgres::{ConnectOptions, Durability, Password, PostgresOptions};
 use node::NodeOptions;
 use serde::Deserialize;
@@ -18,8 +19,52 @@ pub struct Config {
     pub node: NodeConfig,
     /// Where its journal is: without it, in the data directory.
     pub journal: JournalConfig,
+    /// The cluster whose member it is: without it, it is the only node.
+    pub cluster: Option<ClusterConfig>,
     /// What it writes to standard error.
     pub log: LogConfig,
+}
+
+/// The node as a member of a cluster; its journal is in PostgreSQL.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// The ledger's name, the same at all members: lower-case letters, digits and `-`. Default: `main`.
+    #[serde(default = "default_ledger")]
+    pub ledger: String,
+    /// This member's name, unique in the ledger.
+    pub name: String,
+    /// etcd's client addresses, `http://host:port`.
+    pub etcd: Vec<String>,
+    /// `host:port` at which other members reach this one.
+    pub advertise: String,
+    /// How long a silent writer stays the writer, in seconds, 1 to 60. Default: 2.
+    #[serde(default = "default_lease_s")]
+    pub lease_s: u32,
+}
+
+fn default_ledger() -> String {
+    "main".to_owned()
+}
+
+fn default_lease_s() -> u32 {
+    2
+}
+
+impl ClusterConfig {
+    /// What the election is told.
+    pub fn election(&self) -> Result<ElectionOptions> {
+        let member = Member {
+            name: MemberName::new(&self.name)?,
+            grpc_address: self.advertise.clone(),
+            rest_address: self.advertise.clone(),
+            may_write: true,
+        };
+        let mut options = ElectionOptions::new(self.etcd.iter().cloned(), &self.ledger, member)?;
+        options.lease_ttl_s = self.lease_s;
+        options.check()?;
+        Ok(options)
+    }
 }
 
 /// Where the journal is.
@@ -75,8 +120,11 @@ fn one() -> NonZeroU32 {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
-    /// Address and port for gRPC and REST, on one port. Loopback only, until TLS exists. Default: 127.0.0.1:7400.
+    /// Address and port for gRPC and REST, on one port. Default: 127.0.0.1:7400.
     pub listen: SocketAddr,
+    /// Whether it may listen beyond loopback without TLS, which this version does not have: on a network of its own only.
+    /// Default: false.
+    pub plain_network: bool,
     /// How long a request may take that names no deadline, in milliseconds. Default: 10,000.
     pub default_timeout_ms: u64,
     /// The largest request in bytes. Default: 8 MiB.
@@ -121,6 +169,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
+            plain_network: false,
             default_timeout_ms: 10_000,
             request_bytes_max: 8 << 20,
             connections_max: 4_096,
@@ -167,9 +216,10 @@ impl Config {
 
     /// Checks what the types alone cannot.
     pub fn check(&self) -> Result<()> {
-        if !self.server.listen.ip().is_loopback() {
+        if !self.server.listen.ip().is_loopback() && !self.server.plain_network {
             bail!(
-                "server.listen: {} is not loopback; this version has no TLS yet",
+                "server.listen: {} is not loopback and this version has no TLS yet; `plain_network = true` allows it on a \
+                 network of its own",
                 self.server.listen
             );
         }
@@ -195,6 +245,12 @@ impl Config {
                 );
             }
             postgres.options().context("journal.postgres")?;
+        }
+        if let Some(cluster) = &self.cluster {
+            if self.journal.postgres.is_none() {
+                bail!("journal.postgres: must be given with [cluster]: its members share a journal");
+            }
+            cluster.election().context("cluster")?;
         }
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
             bail!(

@@ -7,7 +7,7 @@ use history::{FullSpeed, Reader};
 use journal::{AppendError, BlockReader, Head, Journal, Term, WriterId};
 use ledger::Amount;
 use node::parts::{
-    Background, Batch, Chore, Chores, DiskWatch, IndexerLoop, Recovered, Sequencer, SequencerLoop, Shared,
+    Background, Batch, Chore, Chores, DiskWatch, IndexerLoop, OpenJournal, Recovered, Sequencer, SequencerLoop, Shared,
     ToIndexer, Turn, announce, run_flushes,
 };
 use node::{Clock, Layout, NodeError, NodeOptions};
@@ -46,6 +46,7 @@ impl Live {
     pub fn start(
         storage: Arc<dyn Storage>,
         options: &NodeOptions,
+        opened: OpenJournal,
         recovered: Recovered,
         writer: WriterId,
         clock: &dyn Clock,
@@ -65,16 +66,16 @@ impl Live {
             disk: DiskWatch {
                 storage: storage.clone(),
                 directory: options.directory.clone(),
-                preparer: recovered.preparer,
+                preparer: Some(opened.preparer),
                 reserve_bytes: options.disk_reserve_bytes,
             },
             background: Background {
                 storage,
                 snapshots: Layout::new(options).snapshots,
-                keys: recovered.keys,
+                keys: opened.keys,
             },
-            blocks: recovered.journal.reader(),
-            journal: recovered.journal,
+            blocks: opened.journal.reader(),
+            journal: opened.journal,
             term: Term {
                 epoch: head.epoch + 1,
                 writer,

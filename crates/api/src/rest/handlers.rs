@@ -6,6 +6,7 @@ use super::{openapi, params, views};
 use crate::edge::{Caller, Edge};
 use crate::error::ApiError;
 use crate::idempotency::derive_id;
+use crate::placement::Place as WriterPlace;
 use axum::Extension;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Path, RawQuery, Request, State};
@@ -293,14 +294,47 @@ pub(super) async fn health() -> Response {
 }
 
 /// Ready: the node takes writes and does not stop.
-pub(super) async fn ready(State(edge): State<Edge>) -> Answer {
+/// Whether a request can be answered here or passed on; with `role=writer`, whether this node is the writer.
+pub(super) async fn ready(State(edge): State<Edge>, RawQuery(raw): RawQuery) -> Answer {
+    let [role] = params::query(raw.as_deref(), &["role"])?;
+    if role.as_deref().is_some_and(|role| role != "writer") {
+        return Err(ApiError::parameter("role", "must be writer, or not be given"));
+    }
     let status = edge.node.status();
-    if !status.writable || *edge.stopping.borrow() {
+    let place = edge.cluster.as_ref().map(|cluster| cluster.members.place());
+    let is_ready = match place {
+        None | Some(WriterPlace::Here) => status.writable,
+        Some(WriterPlace::At(..)) => role.is_none() && !edge.node.is_stopping(),
+        Some(WriterPlace::Nowhere) => false,
+    };
+    if !is_ready || *edge.stopping.borrow() {
         return Err(ApiError::Unavailable {
             retry_after: std::time::Duration::from_secs(1),
         });
     }
     json(&views::Ready::from(&status))
+}
+
+pub(super) async fn status(State(edge): State<Edge>) -> Answer {
+    let members = edge.cluster.as_ref().map(|cluster| &cluster.members);
+    let place = members.map_or(WriterPlace::Here, |members| members.place());
+    let name = members.map(|members| members.name());
+    json(&views::NodeStatus::new(&edge.node.status(), name, &place))
+}
+
+/// Answered when leadership is given up; the node's process then ends.
+pub(super) async fn handover(State(edge): State<Edge>, RawQuery(raw): RawQuery) -> Answer {
+    let [to] = params::query(raw.as_deref(), &["to"])?;
+    let Some(cluster) = &edge.cluster else {
+        return Err(ApiError::NoSuchPath);
+    };
+    let handed = cluster.members.handover(to.map(std::borrow::Cow::into_owned));
+    handed.await.map_err(|reason| ApiError::parameter("to", reason))?;
+    json(&views::NodeStatus::new(
+        &edge.node.status(),
+        Some(cluster.members.name()),
+        &cluster.members.place(),
+    ))
 }
 
 pub(super) async fn metrics(State(edge): State<Edge>) -> Response {

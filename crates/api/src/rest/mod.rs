@@ -38,6 +38,8 @@ pub(crate) fn router(edge: Edge) -> Router {
         .route("/openapi.json", get(handlers::openapi))
         .route("/healthz", get(handlers::health))
         .route("/readyz", get(handlers::ready))
+        .route("/status", get(handlers::status))
+        .route("/cluster/handover", post(handlers::handover))
         .route("/metrics", get(handlers::metrics))
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .fallback(no_such_path)

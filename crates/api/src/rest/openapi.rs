@@ -120,10 +120,24 @@ fn paths() -> Value {
             None, "TrialBalance", &["LedgerId"], &[]) },
         "/healthz": { "get": plain("health", "Whether the process answers.", "application/json", reference("Health")) },
         "/readyz": { "get": {
-            "operationId": "ready", "summary": "Whether the node takes writes.",
+            "operationId": "ready", "summary": "Whether requests are taken here, or with role=writer, whether this node writes.",
+            "parameters": [{ "$ref": "#/components/parameters/Role" }],
             "responses": {
                 "200": { "description": "It does.", "content": { "application/json": { "schema": reference("Ready") } } },
+                "400": { "$ref": "#/components/responses/Problem400" },
                 "503": { "$ref": "#/components/responses/Problem503" },
+            },
+        } },
+        "/status": { "get": plain("status", "How the node is, and who writes as far as it knows.", "application/json", reference("NodeStatus")) },
+        "/cluster/handover": { "post": {
+            "operationId": "handover", "summary": "The writer answers what it took in and gives its place up; its process starts anew.",
+            "parameters": [{ "$ref": "#/components/parameters/To" }],
+            "responses": {
+                "200": { "description": "It has.", "content": { "application/json": { "schema": reference("NodeStatus") } } },
+                "400": { "$ref": "#/components/responses/Problem400" },
+                "404": { "$ref": "#/components/responses/Problem404" },
+                "503": { "$ref": "#/components/responses/Problem503" },
+                "504": { "$ref": "#/components/responses/Problem504" },
             },
         } },
         "/metrics": { "get": plain("metrics", "Metrics in Prometheus' text format.", "text/plain", json!({ "type": "string" })) },
@@ -435,7 +449,22 @@ fn other_answers() -> Vec<(&'static str, Value)> {
         ("indexed", out(64)),
         ("epoch", out(64)),
     ];
+    let may_be_none = json!({ "type": ["string", "null"] });
+    let node_status = [
+        ("name", may_be_none.clone()),
+        (
+            "role",
+            json!({ "type": "string", "enum": ["writer", "follower"] }),
+        ),
+        ("writer", may_be_none),
+        ("epoch", out(64)),
+        ("height", out(64)),
+        ("indexed", out(64)),
+        ("reason", json!({ "type": "string" })),
+        ("process_id", json!({ "type": "integer" })),
+    ];
     vec![
+        ("NodeStatus", object_out(&node_status, &[])),
         ("Ledger", object_out(&ledger, &[])),
         ("Ledgers", list("ledgers", "Ledger")),
         (
@@ -520,6 +549,8 @@ fn parameters() -> Value {
         "AccountId": parameter("path", "id", true, digits(&decimals_to(u128::MAX)), "An account's id."),
         "LedgerId": parameter("path", "ledger", true, narrow(u32::MAX), "A ledger's id."),
         "At": text("query", "at", moment(), "After everything stamped at or before it; now, when left out."),
+        "Role": text("query", "role", json!({ "type": "string", "enum": ["writer"] }), "Asks for the writer alone."),
+        "To": text("query", "to", json!({ "type": "string", "pattern": "^[a-z0-9-]{1,63}$" }), "Who is to follow; anyone, when left out."),
         "Debits": text("query", "debits", json!({ "type": "boolean", "default": true }), "Those that debit the account."),
         "Credits": text("query", "credits", json!({ "type": "boolean", "default": true }), "Those that credit the account."),
         "UserData128": query("user_data_128", digits(&decimals_to(u128::MAX))),

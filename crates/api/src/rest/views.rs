@@ -3,6 +3,7 @@
 use super::page::{self, Kind};
 use crate::error::ApiError;
 use crate::flags;
+use crate::placement::Place as WriterPlace;
 use ledger::{AccountReply, Balances, LedgerDescription, RowKind, TransferReply};
 use node::{AccountView, BalanceAt, Page, Status, TransferView, TrialBalance, TrialBalanceLine};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
@@ -336,6 +337,39 @@ impl From<&Status> for Ready {
             height: text64(status.height.0),
             indexed: text64(status.indexed.0),
             epoch: text64(status.epoch),
+        }
+    }
+}
+
+/// How the node is, and what it knows of the writer.
+#[derive(serde::Serialize)]
+pub(crate) struct NodeStatus<'a> {
+    name: Option<&'a str>,
+    role: &'static str,
+    writer: Option<&'a str>,
+    epoch: Text,
+    height: Text,
+    indexed: Text,
+    reason: String,
+    process_id: u32,
+}
+
+impl<'a> NodeStatus<'a> {
+    pub(crate) fn new(status: &Status, name: Option<&'a str>, place: &'a WriterPlace) -> Self {
+        let (role, writer) = match place {
+            WriterPlace::Here => ("writer", name),
+            WriterPlace::At(writer, _) => ("follower", Some(writer.as_str())),
+            WriterPlace::Nowhere => ("follower", None),
+        };
+        Self {
+            name,
+            role,
+            writer,
+            epoch: text64(status.epoch),
+            height: text64(status.height.0),
+            indexed: text64(status.indexed.0),
+            reason: status.reason.clone(),
+            process_id: std::process::id(),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod fence;
 pub mod import;
 pub mod inspect;
 pub mod journal;
+pub mod member;
 pub mod serve;
 pub mod statement;
 pub mod transfer;

@@ -1,17 +1,18 @@
 //! `shanraq serve`: a node on a data directory. Owns: its start and its stop.
 
-use crate::config::{Config, PostgresConfig};
+use crate::config::Config;
 use anyhow::{Context, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use journal::Journal;
 use journal_postgres::PostgresJournal;
 use ledger::Height;
-use node::{Layout, Node, OpenJournal};
+use node::{Layout, Node, Source};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use storage::{FileSystem, KeyRing};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -62,15 +63,16 @@ impl ServeArgs {
     }
 }
 
-/// Runs until a signal says stop.
+/// Runs until a signal says stop, or the node is not the writer any more.
 pub fn run(args: &ServeArgs) -> Result<()> {
     let config = args.configuration()?;
     crate::log::start(&config.log)?;
+    if let Some(cluster) = &config.cluster {
+        return crate::commands::member::run(&config, cluster, args.json);
+    }
     let node = open(&config)?;
     runtime()?.block_on(async {
-        let listener = TcpListener::bind(config.server.listen)
-            .await
-            .with_context(|| format!("server.listen: cannot listen on {}", config.server.listen))?;
+        let listener = bind(&config).await?;
         announce(args.json, listener.local_addr()?, &node)?;
         let stop = stop_signal()?;
         api::serve(node.clone(), listener, config.api_config(), stop).await?;
@@ -80,37 +82,39 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     })
 }
 
-/// Opens the node with a progress bar for a long replay.
-pub fn open(config: &Config) -> Result<Node> {
-    let style = ProgressStyle::with_template("replaying {bar:40} {human_pos}/{human_len} blocks {eta}")?;
-    let bar = ProgressBar::new(0).with_style(style);
-    let options = config.node_options();
-    let progress = |height: Height, head: Height| {
-        bar.set_length(head.0);
-        bar.set_position(height.0);
-    };
-    let node = match &config.journal.postgres {
-        None => Node::open(&options, progress),
-        Some(postgres) => Node::open_on(
-            &options,
-            open_postgres(postgres, &Layout::new(&options).keys)?,
-            progress,
-        ),
-    };
-    bar.finish_and_clear();
-    Ok(node?)
+/// Takes the address that the configuration names.
+pub async fn bind(config: &Config) -> Result<TcpListener> {
+    let address = config.server.listen;
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("server.listen: cannot listen on {address}"))
 }
 
-/// Connects to the journal; the schema must be there (`shanraq journal migrate`).
-fn open_postgres(postgres: &PostgresConfig, key_file: &Path) -> Result<OpenJournal> {
-    let keys = KeyRing::from_file(&FileSystem, key_file)?;
-    let journal = PostgresJournal::open(postgres.options()?, keys.clone())?;
-    Ok(OpenJournal {
-        journal: Box::new(journal),
-        preparer: None,
-        keys,
-        is_shared: true,
+/// Opens the node, to write, with a progress bar for a long replay.
+pub fn open(config: &Config) -> Result<Node> {
+    let options = config.node_options();
+    with_progress(|progress| match &config.journal.postgres {
+        None => Ok(Node::open(&options, progress)?),
+        Some(postgres) => {
+            let keys = KeyRing::from_file(&FileSystem, &Layout::new(&options).keys)?;
+            let journal = PostgresJournal::open(postgres.options()?, keys.clone())?;
+            let source = Source::of(journal.reader(), keys)?;
+            let node = Node::follow(&options, &source, progress)?;
+            node.promote(Box::new(journal))?;
+            Ok(node)
+        }
     })
+}
+
+/// Does what tells of its height and of the head, with a progress bar.
+pub fn with_progress<T>(work: impl FnOnce(&mut dyn FnMut(Height, Height)) -> Result<T>) -> Result<T> {
+    let style = ProgressStyle::with_template("replaying {bar:40} {human_pos}/{human_len} blocks {eta}")?;
+    let bar = ProgressBar::new(0).with_style(style);
+    let done = work(&mut |height: Height, head: Height| {
+        bar.set_length(head.0);
+        bar.set_position(height.0);
+    });
+    bar.finish_and_clear();
+    done
 }
 
 /// The runtime for the edges; the ledger has threads of its own. Half as many workers as cores: the sequencer keeps one
@@ -138,7 +142,8 @@ pub fn stop_signal() -> Result<impl Future<Output = ()> + Send> {
     })
 }
 
-fn announce(json: bool, address: SocketAddr, node: &Node) -> Result<()> {
+/// Says where it serves.
+pub fn announce(json: bool, address: SocketAddr, node: &Node) -> Result<()> {
     let height = node.status().height.0;
     let mut output = std::io::stdout().lock();
     if json {

@@ -27,8 +27,9 @@ impl World {
         let (options, history) = (&self.profile.node, self.profile.history);
         let (disk, seed): (Arc<dyn Storage>, _) = (self.disk.clone(), self.starts);
         let recovered = OpenJournal::local(&disk, options).and_then(|opened| {
-            let reading = Reading::Inline;
-            recover(disk.clone(), options, opened, history, seed, reading, |_, _| {})
+            let (source, reading) = (opened.source(), Reading::Inline);
+            let recovered = recover(disk.clone(), options, &source, history, seed, reading, |_, _| {})?;
+            Ok((opened, recovered))
         });
         if self.storage.has_crashed() {
             self.statistics.crashes_in_recovery += 1;
@@ -37,7 +38,7 @@ impl World {
             return self.end_down();
         }
         match recovered {
-            Ok(recovered) => self.started(recovered),
+            Ok((opened, recovered)) => self.started(opened, recovered),
             Err(error) => {
                 self.note(format!("the node does not start: {error}"));
                 // A full disk is no reason not to start, nor is damage to what is derived.
@@ -112,15 +113,15 @@ impl World {
         }
     }
 
-    fn started(&mut self, mut recovered: Recovered) -> Result<(), Broken> {
+    fn started(&mut self, opened: OpenJournal, mut recovered: Recovered) -> Result<(), Broken> {
         self.statistics.restarts += 1;
         self.note(format!("the node is back at {}", recovered.head.height));
-        self.break_recovered(&mut recovered);
+        self.break_recovered(&opened, &mut recovered);
         recovered
             .ledger
             .set_generation_rows_min(self.profile.generation_rows);
         self.storage.set_quiet(true);
-        let checked = self.check_recovered(&recovered);
+        let checked = self.check_recovered(&opened, &recovered);
         self.storage.set_quiet(false);
         checked?;
         // What the process that died had not made durable is gone for good.
@@ -131,6 +132,7 @@ impl World {
         let live = Live::start(
             self.disk.clone(),
             &self.profile.node,
+            opened,
             recovered,
             WriterId(self.random.next_u64().into()),
             &self.clock,
@@ -147,7 +149,7 @@ impl World {
         }
     }
 
-    fn check_recovered(&mut self, recovered: &Recovered) -> Result<(), Broken> {
+    fn check_recovered(&mut self, opened: &OpenJournal, recovered: &Recovered) -> Result<(), Broken> {
         let Self {
             truth,
             storage,
@@ -161,7 +163,7 @@ impl World {
             let walked = journal::walk(
                 storage,
                 &layout.journal,
-                &recovered.keys,
+                &opened.keys,
                 journal::ShardId(0),
                 &mut |_| std::ops::ControlFlow::Continue(()),
             );
@@ -180,7 +182,7 @@ impl World {
             truth,
             storage,
             layout,
-            &recovered.keys,
+            &opened.keys,
             recovered.head,
             self.under_way,
         )?;
@@ -192,10 +194,10 @@ impl World {
     }
 
     /// For the canaries of recovery.
-    fn break_recovered(&self, recovered: &mut Recovered) {
+    fn break_recovered(&self, opened: &OpenJournal, recovered: &mut Recovered) {
         match self.canary {
             Some(Canary::ShortReplay) => {
-                let blocks = recovered.journal.reader();
+                let blocks = opened.journal.reader();
                 let mut ledger = Ledger::new();
                 let last = recovered.head.height.0.saturating_sub(1);
                 for block in blocks.scan(Height(1)).flatten().take(last as usize) {

@@ -1,0 +1,51 @@
+//! Where a follower's blocks come from. Owns: the thread that reads the journal for it. A server that does not answer
+//! holds up this thread and no other.
+
+use journal::BlockReader;
+use journal_postgres::PostgresReader;
+use ledger::Height;
+use node::{Node, NodeError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How often the journal is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// The pause after a failed look.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Supplies the node with what is final until it writes, or `stopping`.
+///
+/// # Errors
+/// [`NodeError::Contradiction`]: the process is to stop.
+pub(crate) fn run(node: &Node, blocks: &Arc<PostgresReader>, stopping: &AtomicBool) -> Result<(), NodeError> {
+    let mut is_away = false;
+    while !stopping.load(Ordering::Relaxed) {
+        match catch_up(node, blocks) {
+            Ok(()) => {
+                if std::mem::take(&mut is_away) {
+                    tracing::info!("the journal can be read again");
+                }
+                std::thread::sleep(LOOK);
+            }
+            Err(NodeError::NotFollowing) => return Ok(()),
+            Err(NodeError::Journal(error)) => {
+                if !std::mem::replace(&mut is_away, true) {
+                    tracing::warn!(code = "MEM-0101", %error, "the journal cannot be read; the follower falls behind");
+                }
+                std::thread::sleep(PAUSE);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn catch_up(node: &Node, blocks: &PostgresReader) -> Result<(), NodeError> {
+    blocks.look()?;
+    let next = Height(node.supplied_height().0 + 1);
+    for block in blocks.scan(next) {
+        node.supply(block?)?;
+    }
+    Ok(())
+}

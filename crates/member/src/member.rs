@@ -1,0 +1,214 @@
+//! The member as the process sees it. Owns: its start, its end, and who is to answer a request.
+
+use crate::lead::Lead;
+use crate::{MemberError, follow};
+use election::{ElectionError, ElectionOptions, Elector, Leadership, MemberName};
+use journal_postgres::{PostgresError, PostgresOptions, PostgresReader};
+use ledger::Height;
+use node::{Node, NodeError, NodeOptions, Source};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use storage::KeyRing;
+use tokio::sync::watch;
+
+/// The pause before a journal that does not answer is tried again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What a member is told.
+#[derive(Clone, Debug)]
+pub struct MemberOptions {
+    /// Its data directory and bounds.
+    pub node: NodeOptions,
+    /// The ledger's key.
+    pub keys: KeyRing,
+    /// The journal.
+    pub postgres: PostgresOptions,
+    /// The election, and who this member is.
+    pub election: ElectionOptions,
+}
+
+/// Who is to answer a request that needs the writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// This node.
+    Here,
+    /// Another one.
+    At {
+        /// Its name.
+        name: String,
+        /// `host:port` of its gRPC and REST.
+        address: String,
+    },
+    /// Nobody for now.
+    Nowhere,
+}
+
+/// How a member's part ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// It is not the writer any more: the process is to end, and follows when it is started again.
+    Lost,
+    /// The process is to stop: it never guesses.
+    Fault(NodeError),
+}
+
+/// A running member.
+pub struct Member {
+    node: Node,
+    elector: Arc<Elector>,
+    name: MemberName,
+    stopping: Arc<AtomicBool>,
+    ended: watch::Receiver<Option<Arc<Ended>>>,
+}
+
+impl Member {
+    /// Recovers from the journal, waiting for it when it does not answer, and takes part from then on. `progress` is told
+    /// height and head during a replay. Blocking.
+    ///
+    /// # Errors
+    /// [`MemberError`].
+    pub fn start(options: MemberOptions, progress: impl FnMut(Height, Height)) -> Result<Self, MemberError> {
+        let MemberOptions {
+            node,
+            keys,
+            postgres,
+            election,
+        } = options;
+        let name = election.member.name.clone();
+        election.check()?;
+        let blocks = Arc::new(open_reader(&postgres, &keys));
+        let source = Source::of(blocks.clone(), keys.clone())?;
+        let node = Node::follow(&node, &source, progress)?;
+        let elector = Arc::new(Elector::start(election)?);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (end, ended) = watch::channel(None);
+        let lead = Lead {
+            node: node.clone(),
+            elector: elector.clone(),
+            postgres,
+            keys,
+            stopping: stopping.clone(),
+        };
+        let (follower, is_stopping, faults) = (node.clone(), stopping.clone(), end.clone());
+        spawn("follow", move || {
+            if let Err(error) = follow::run(&follower, &blocks, &is_stopping) {
+                faults.send_replace(Some(Arc::new(Ended::Fault(error))));
+            }
+        })?;
+        spawn("lead", move || {
+            end.send_replace(Some(Arc::new(lead.run())));
+        })?;
+        Ok(Self {
+            node,
+            elector,
+            name,
+            stopping,
+            ended,
+        })
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// Who is to answer what needs the writer, as far as this member knows at this moment.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        match self.elector.leadership() {
+            Leadership::Leading { .. } if !self.node.status().follows => Place::Here,
+            Leadership::Following { writer: Some(writer) } if writer.name != self.name => Place::At {
+                name: writer.name.to_string(),
+                address: writer.grpc_address,
+            },
+            _ => Place::Nowhere,
+        }
+    }
+
+    /// Makes sure that this member is the writer, by a linearizable read of etcd that begins after this call: what the node
+    /// answers from now on is not older than anything that was acknowledged before the call. Cancel safe.
+    ///
+    /// # Errors
+    /// [`MemberError::Election`]: it is not, or nobody knows.
+    pub async fn confirm(&self) -> Result<(), MemberError> {
+        self.elector.confirm_leadership().await?;
+        Ok(())
+    }
+
+    /// Waits until the member's part ends by itself; the process is then to end. Cancel safe.
+    pub async fn ended(&self) -> Arc<Ended> {
+        let mut ended = self.ended.clone();
+        let found = ended.wait_for(Option::is_some).await;
+        // The sender is dropped only after it told.
+        found
+            .ok()
+            .and_then(|ended| ended.clone())
+            .unwrap_or_else(|| Arc::new(Ended::Stopped))
+    }
+
+    /// How old what this node answers may be at most; none when nobody knows.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Answers everything taken in, then gives leadership up if it is held, to the member named if there is one. The
+    /// process is to end after it.
+    ///
+    /// # Errors
+    /// [`MemberError::Election`].
+    pub async fn hand_over(&self, to: Option<MemberName>) -> Result<(), MemberError> {
+        if let Some(to) = &to {
+            // Before the node stops, which cannot be taken back.
+            let members = self.elector.members().await?;
+            if *to == self.name || !members.iter().any(|present| present.member.name == *to) {
+                let (name, reason) = (to.clone(), "it is not another member that is there");
+                return Err(ElectionError::Handover { name, reason }.into());
+            }
+        }
+        self.stopping.store(true, Ordering::Relaxed);
+        let node = self.node.clone();
+        // A panic there has stopped the process.
+        let _ = tokio::task::spawn_blocking(move || node.stop()).await;
+        if self.elector.is_leading_now() {
+            self.elector.resign(to).await?;
+        }
+        Ok(())
+    }
+}
+
+fn open_reader(postgres: &PostgresOptions, keys: &KeyRing) -> PostgresReader {
+    let mut last = String::new();
+    loop {
+        match PostgresReader::open(postgres.connect.clone(), postgres.shard, keys.clone()) {
+            Ok(reader) => return reader,
+            Err(error) => {
+                tell_once(&mut last, &error);
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+}
+
+fn tell_once(last: &mut String, error: &PostgresError) {
+    let text = error.to_string();
+    if *last != text {
+        tracing::warn!(code = "MEM-0103", %error, "waiting for the journal");
+        *last = text;
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), MemberError> {
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    builder.spawn(body).map(drop).map_err(MemberError::Thread)
+}

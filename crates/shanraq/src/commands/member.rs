@@ -1,0 +1,105 @@
+//! `shanraq serve` as a member of a cluster. Owns: how the member, its edge and its end fit together.
+
+use crate::commands::serve;
+use crate::config::{ClusterConfig, Config};
+use anyhow::{Context, Result};
+use api::{Members, WriterPlace};
+use election::MemberName;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use member::{Ended, Member, MemberOptions, Place};
+use node::{Layout, STEPPED_DOWN_EXIT_CODE};
+use std::sync::Arc;
+use std::time::Duration;
+use storage::{FileSystem, KeyRing};
+
+/// How long a server of the journal may take to accept a connection before the next is tried.
+const CONNECT_TIMEOUT_MS: u32 = 500;
+
+/// What the edge asks of the member.
+struct Edge(Member);
+
+impl Members for Edge {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn place(&self) -> WriterPlace {
+        match self.0.place() {
+            Place::Here => WriterPlace::Here,
+            Place::At { name, address } => WriterPlace::At(name, address),
+            Place::Nowhere => WriterPlace::Nowhere,
+        }
+    }
+
+    fn confirm(&self) -> BoxFuture<'_, bool> {
+        async { self.0.confirm().await.is_ok() }.boxed()
+    }
+
+    fn age(&self) -> Option<Duration> {
+        self.0.age()
+    }
+
+    fn handover(&self, to: Option<String>) -> BoxFuture<'_, Result<(), String>> {
+        async {
+            let to = to.map(MemberName::new).transpose();
+            let to = to.map_err(|error| error.to_string())?;
+            self.0.hand_over(to).await.map_err(|error| error.to_string())
+        }
+        .boxed()
+    }
+}
+
+/// Runs until a signal says stop, or until the process has to start anew.
+pub fn run(config: &Config, cluster: &ClusterConfig, json: bool) -> Result<()> {
+    let node = config.node_options();
+    let postgres = config.journal.postgres.as_ref();
+    let mut postgres = postgres.context("journal.postgres: is missing")?.options()?;
+    postgres.connect.connect_timeout_ms = CONNECT_TIMEOUT_MS;
+    postgres.connect.application_name = format!("shanraq {}", cluster.name);
+    let options = MemberOptions {
+        keys: KeyRing::from_file(&FileSystem, &Layout::new(&node).keys)?,
+        node,
+        postgres,
+        election: cluster.election()?,
+    };
+    let member = serve::with_progress(|progress| Ok(Member::start(options, progress)?))?;
+    // It outlives the runtime: what it holds of the journal must not be dropped on one.
+    let edge = Arc::new(Edge(member));
+    let member = &edge.0;
+    serve::runtime()?.block_on(async {
+        let listener = serve::bind(config).await?;
+        serve::announce(json, listener.local_addr()?, member.node())?;
+        let signal = serve::stop_signal()?;
+        let stop = async {
+            tokio::select! {
+                () = signal => {}
+                ended = member.ended() => end(&ended),
+            }
+        };
+        let (node, api) = (member.node().clone(), config.api_config());
+        api::serve_member(node, edge.clone(), listener, api, stop).await?;
+        let resigned = member.hand_over(None).await;
+        if let Err(error) = resigned {
+            tracing::info!(%error, "no leadership was given up");
+        }
+        tracing::info!("stopped; everything taken in was answered");
+        Ok(())
+    })
+}
+
+/// The member's part is over by itself.
+fn end(ended: &Ended) {
+    match ended {
+        Ended::Stopped => tracing::info!("leadership was handed over; the process ends"),
+        Ended::Lost => {
+            // What is under way may be ahead of the journal: no answer leaves any more.
+            tracing::warn!("this node is not the writer any more; the process starts anew");
+            std::process::exit(STEPPED_DOWN_EXIT_CODE);
+        }
+        Ended::Fault(error) => {
+            tracing::error!(%error, "the node stops: it never guesses");
+            std::process::abort();
+        }
+    }
+}

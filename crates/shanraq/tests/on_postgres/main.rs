@@ -1,0 +1,5 @@
+//! The real binary on a real PostgreSQL, alone and as a member of a cluster.
+
+mod journal;
+mod members;
+mod support;

@@ -1,0 +1,100 @@
+//! Three real nodes on a real PostgreSQL and a real etcd: any of them takes any request, one writes, and when it ends
+//! another one does.
+
+use crate::support::{Node, World, all};
+use etcd_servers::Servers;
+use serde_json::Value;
+
+/// Asks until the answer is as wanted.
+fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..3_000 {
+        if let Some(found) = ask() {
+            return found;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("{what}: not in a minute");
+}
+
+fn status(node: &Node) -> Option<Value> {
+    let (_, status) = node.ask("GET", "/status", "", "")?;
+    Some(status)
+}
+
+fn is_writer(node: &Node) -> bool {
+    status(node).is_some_and(|status| status["role"] == "writer")
+}
+
+fn writer(nodes: &[Node]) -> usize {
+    wait_for("one node writes and the others know it", || {
+        let at = nodes.iter().position(is_writer)?;
+        let ready = |node: &Node| {
+            node.ask("GET", "/readyz", "", "")
+                .is_some_and(|(status, _)| status == 200)
+        };
+        nodes.iter().all(ready).then_some(at)
+    })
+}
+
+fn pay_until_done(node: &Node, ids: std::ops::Range<u32>) {
+    wait_for("a node takes writes", || {
+        let results = node.try_pay(ids.clone())?;
+        assert!(
+            results
+                .iter()
+                .all(|result| result == "created" || result == "exists"),
+            "{results:?}"
+        );
+        Some(())
+    });
+}
+
+#[test]
+fn any_node_takes_any_request_and_another_writes_when_the_writer_ends() {
+    let (world, etcd) = (World::start(0), Servers::start(1));
+    let endpoints = etcd.endpoints();
+    let start = |name: &str| world.serve_member(name, &endpoints);
+    let mut nodes: Vec<Node> = ["a", "b", "c"].map(start).into();
+    let first = writer(&nodes);
+    let follower = (first + 1) % 3;
+    nodes[follower].open_accounts();
+    for (round, node) in nodes.iter().enumerate() {
+        let from = 100 + 10 * round as u32;
+        assert!(all(&node.pay(from..from + 10), "created"));
+        assert_eq!(
+            node.credits_of_2(),
+            (50 * (round + 1)).to_string(),
+            "linearizable at any node"
+        );
+    }
+    let known = status(&nodes[follower]).unwrap();
+    assert_eq!(known["role"], "follower");
+    assert_eq!(known["writer"], ["a", "b", "c"][first]);
+
+    drop(nodes.remove(first));
+    pay_until_done(&nodes[0], 200..210);
+    let second = writer(&nodes);
+    assert!(
+        all(&nodes[1 - second].pay(100..130), "exists"),
+        "nothing acknowledged is lost"
+    );
+    for node in &nodes {
+        assert_eq!(node.credits_of_2(), "200");
+    }
+    // Without a header the answer would come from the writer.
+    let any = "shanraq-consistency: any\r\n";
+    wait_for("a follower shows what is final", || {
+        let (_, answer) = nodes[1 - second].ask("POST", "/v1/accounts/lookup", any, "{\"ids\":[2]}")?;
+        (answer["accounts"][0]["credits_posted"] == "200").then_some(())
+    });
+
+    let (code, _) = nodes[1 - second]
+        .ask("POST", "/cluster/handover", "", "")
+        .expect("an answer");
+    assert_eq!(code, 200, "passed on to the writer, which gives its place up");
+    wait_for("the other one writes", || {
+        is_writer(&nodes[1 - second]).then_some(())
+    });
+    pay_until_done(&nodes[1 - second], 300..310);
+    assert_eq!(nodes[1 - second].credits_of_2(), "250");
+}

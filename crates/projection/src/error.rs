@@ -129,7 +129,11 @@ impl ProjectionError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Database { .. } => true,
+            Self::Connect { .. } => true,
+            // Data and definitions that do not fit each other will not fit them later either.
+            Self::Database { source, .. } => source
+                .code()
+                .is_none_or(|state| !["22", "23", "42"].contains(&&state.code()[..2])),
             Self::Journal(error) => matches!(error, JournalError::Io { .. }),
             Self::JournalDatabase(error) => !matches!(
                 error,

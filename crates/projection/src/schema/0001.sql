@@ -1,4 +1,5 @@
--- Roles. People and programs log in as others that are members of these.
+-- Roles. People and programs log in as others that are members of these. Where they are there and hold what they need,
+-- the schema's owner may migrate; otherwise an administrator who may create roles does it once.
 do $$
 declare
     wanted text;
@@ -8,11 +9,21 @@ begin
             execute pg_catalog.format('create role %I nologin', wanted);
         end if;
     end loop;
+    if not pg_catalog.pg_has_role('shanraq_projection', 'shanraq_projection_reader', 'usage') then
+        grant shanraq_projection_reader to shanraq_projection;
+    end if;
+    -- Where the journal is on the same server, one login reads it and writes the tables. The last block is known to be
+    -- final when a standby has flushed it, which only the statistics show.
+    if exists (select from pg_catalog.pg_roles where rolname = 'shanraq_reader') then
+        if not pg_catalog.pg_has_role('shanraq_projection', 'shanraq_reader', 'usage') then
+            grant shanraq_reader to shanraq_projection;
+        end if;
+        if not pg_catalog.pg_has_role('shanraq_projection', 'pg_read_all_stats', 'usage') then
+            grant pg_read_all_stats to shanraq_projection;
+        end if;
+    end if;
 end
 $$;
-grant shanraq_projection_reader to shanraq_projection;
--- The last block is known to be final when a standby has flushed it, which only this shows.
-grant pg_read_all_stats to shanraq_projection;
 
 create schema ledger authorization shanraq_owner;
 set local role shanraq_owner;

@@ -18,7 +18,7 @@ $$ select (lpad(to_hex(div(id, 79228162514264337593543950336)::bigint), 8, '0')
 create function ledger.to_number(id uuid) returns numeric language sql immutable parallel safe as
 $$ select ('x' || substr(id::text, 1, 8))::bit(32)::bigint * 79228162514264337593543950336
     + ('x' || substr(id::text, 10, 4) || substr(id::text, 15, 4))::bit(32)::bigint * 18446744073709551616
-    + ('x' || substr(id::text, 20, 4) || substr(id::text, 25, 4))::bit(32)::bigint * 4294967296
+    + ('x' || substr(id::text, 20, 4) || substr(id::text, 25, 4))::bit(32)::bigint * 4294967296::numeric
     + ('x' || substr(id::text, 29, 8))::bit(32)::bigint $$;
 
 -- How far the tables are: transfers after this block are not in them yet.
@@ -74,11 +74,15 @@ $$ select e.* from ledger.entries e where e.account_id = of_account
 create function ledger.newest_entries(of_account uuid, at_most integer)
 returns setof ledger.entries language sql stable parallel safe as
 $$ select newest.* from (
-       (select e.* from ledger.entries e where e.account_id = of_account and e.side = 'debit'
-        order by e.timestamp_ns desc limit at_most)
+       (select t.debit_account_id, 'debit'::text, t.timestamp_ns, t.id, t.kind, t.amount, t.credit_account_id,
+            t.pending_id, t.ledger, t.code, t.user_data_128, t.user_data_64, t.user_data_32,
+            t.debit_debits_pending, t.debit_debits_posted, t.debit_credits_pending, t.debit_credits_posted
+        from ledger.transfers t where t.debit_account_id = of_account order by t.timestamp_ns desc limit at_most)
        union all
-       (select e.* from ledger.entries e where e.account_id = of_account and e.side = 'credit'
-        order by e.timestamp_ns desc limit at_most)
+       (select t.credit_account_id, 'credit', t.timestamp_ns, t.id, t.kind, t.amount, t.debit_account_id,
+            t.pending_id, t.ledger, t.code, t.user_data_128, t.user_data_64, t.user_data_32,
+            t.credit_debits_pending, t.credit_debits_posted, t.credit_credits_pending, t.credit_credits_posted
+        from ledger.transfers t where t.credit_account_id = of_account order by t.timestamp_ns desc limit at_most)
    ) newest order by newest.timestamp_ns desc limit at_most $$;
 
 -- The totals of a ledger by the code of its accounts. Debits and credits of all lines together are equal. Reads every

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use storage::{DataKey, FileSystem, KeyId, KeyRing};
 
 /// Of those who log in in tests.
-const TEST_PASSWORD: &str = "only for tests";
+pub const TEST_PASSWORD: &str = "only for tests";
 pub const DATABASE: &str = "shanraq";
 
 pub struct World {
@@ -230,6 +230,11 @@ impl Chapters {
             books: Books::default(),
             draft: Draft::new(),
         }
+    }
+
+    /// The draft that was made last, for somebody else.
+    pub fn take_draft(&mut self) -> Draft {
+        std::mem::take(&mut self.draft)
     }
 
     /// A draft of a few commands.

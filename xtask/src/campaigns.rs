@@ -55,6 +55,29 @@ pub struct ScaleOptions {
     pub release: bool,
 }
 
+/// Which faults, how often, and where.
+#[derive(clap::Args)]
+pub struct CampaignOptions {
+    /// Names of faults, separated by commas; default: all of them, in turn. A wrong name is answered by the list.
+    #[arg(long)]
+    pub faults: Option<String>,
+    /// Of the first round; each further one adds 1. With `--rounds 1` it repeats a round. Drawn and printed when not given.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// How many rounds, one fault each; default: one for each fault.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: Option<u32>,
+    /// Disturb the binary that users run instead of the one that tests run.
+    #[arg(long)]
+    pub release: bool,
+    /// Take the cluster that an earlier campaign left running, if it is healthy, and leave it running.
+    #[arg(long)]
+    pub keep: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// The file systems that are filled up, one after the other.
 const FILE_SYSTEMS: &[&str] = &["tmpfs", "ext4"];
 
@@ -112,6 +135,34 @@ pub fn crash(options: &CrashOptions, beside: Beside) -> Result<()> {
         command.arg("--seed").arg(seed.to_string());
     }
     run(&mut command)
+}
+
+/// Runs the fault campaign.
+pub fn campaign(options: &CampaignOptions) -> Result<()> {
+    let binary = if options.release {
+        binary::release()?
+    } else {
+        binary::debug("shanraq", Beside::Nothing)?
+    };
+    let mut command = Command::new(binary::debug("campaign", Beside::Nothing)?);
+    command.arg("--binary").arg(binary);
+    command.arg("--out").arg(target_folder().join("campaign"));
+    if let Some(faults) = &options.faults {
+        command.args(["--faults", faults]);
+    }
+    if let Some(seed) = options.seed {
+        command.arg("--seed").arg(seed.to_string());
+    }
+    if let Some(rounds) = options.rounds {
+        command.arg("--rounds").arg(rounds.to_string());
+    }
+    for (flag, wanted) in [("--keep", options.keep), ("--json", options.json)] {
+        if wanted {
+            command.arg(flag);
+        }
+    }
+    run(&mut command)
+        .context("this check makes networks and gives files to other users, so it must be run by root")
 }
 
 /// Memory that the fuzzers may address; a reader that takes more dies, and its input is left behind.

@@ -1,7 +1,9 @@
-//! The development commands: `cargo xtask test`, `bench`, `crash`, `full-disk`, `scale`, `fuzz`, `schemathesis`.
+//! The development commands: `cargo xtask test`, `bench`, `crash`, `full-disk`, `scale`,
+//! `campaign`, `fuzz`, `schemathesis`.
 //!
 //! Owns: which checks CI runs and in which order, and the benchmark against a peer. Must not: depend on the crates of the
-//! product (it is compiled first, and starts fast); what needs them lives in `crates/checks` and is run from here.
+//! product (it is compiled first, and starts fast); what needs them lives in `crates/checks` and
+//! `crates/campaign` and is run from here.
 //! A step whose tool fails or is missing fails; nothing is skipped silently.
 
 mod bench;
@@ -44,6 +46,8 @@ enum Task {
     FullDisk(campaigns::FullDiskOptions),
     /// Asks a node with much history every kind of question, and compares with what a naive model says.
     Scale(campaigns::ScaleOptions),
+    /// Disturbs a whole cluster under load, fault by fault, and holds everything that clients heard against its books.
+    Campaign(campaigns::CampaignOptions),
     /// Feeds mutated inputs to every reader of foreign bytes, and looks for a panic.
     Fuzz(campaigns::FuzzOptions),
     /// Requests drawn from the OpenAPI description against a running node.
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         Task::Crash(options) => campaigns::crash(&options, Beside::Nothing),
         Task::FullDisk(options) => campaigns::full_disk(&options, Beside::Nothing),
         Task::Scale(options) => campaigns::scale(&options, Beside::Nothing),
+        Task::Campaign(options) => campaigns::campaign(&options),
         Task::Fuzz(options) => campaigns::fuzz(&options, Beside::Nothing),
         Task::Schemathesis(options) => schemathesis::run(&options, Beside::Nothing),
     };

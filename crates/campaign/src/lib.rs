@@ -3,7 +3,11 @@
 //! Owns: what clients ask, the record of what they heard, the checkers of that, the faults and their report. Must not: be
 //! leaned on by the product.
 
+pub mod arena;
+pub mod faults;
 pub mod gaps;
 pub mod history;
 pub mod load;
 pub mod look;
+pub mod report;
+pub mod round;

@@ -2,11 +2,9 @@
 
 use api::ApiConfig;
 use campaign::gaps::{MarkKind, longest};
-use campaign::history::{
-    Heard, Moment, NamedState, Observed, Seal, Violation, check, check_reads, check_states,
-};
+use campaign::history::{Heard, Moment, Observed, Seal, Violation, check, check_reads, check_states};
 use campaign::load::{Clients, Everything, Record, World, settle};
-use campaign::look;
+use campaign::look::{Looker, View};
 use client::Client;
 use node::{Node, NodeOptions};
 use std::collections::HashSet;
@@ -33,7 +31,7 @@ enum Mode {
 
 struct Setup {
     node: Node,
-    direct: Client,
+    looker: Looker,
     relay: watch::Sender<Mode>,
     address: String,
     record: Arc<Record>,
@@ -67,7 +65,7 @@ impl Setup {
         direct.submit_accounts(WORLD.accounts()).await.unwrap();
         Self {
             node,
-            direct,
+            looker: Looker::new(&server.to_string(), View::Linearizable).unwrap(),
             relay,
             address,
             record: Arc::default(),
@@ -85,7 +83,7 @@ impl Setup {
     }
 
     async fn observe(&self) -> Observed {
-        look::observe(&self.direct, WORLD).await.unwrap()
+        self.looker.observe(WORLD).await.unwrap()
     }
 }
 
@@ -168,11 +166,8 @@ async fn a_node_that_keeps_its_promises_passes_and_one_that_does_not_is_found() 
     assert!(unknown > 0, "answers were lost");
     assert_eq!(check(&all.calls, &observed), []);
     assert_eq!(check_reads(&all.calls, &all.reads, &observed), []);
-    let state = NamedState {
-        name: "node".to_owned(),
-        totals: Some(look::totals(&setup.direct, WORLD).await.unwrap()),
-        observed: observed.clone(),
-    };
+    let state = setup.looker.state("node", WORLD).await.unwrap();
+    assert_eq!(state.observed, observed);
     assert_eq!(check_states(WORLD.ledger(), &[state.clone(), state]), []);
     let seal = Seal::new(1, &observed, HashSet::new());
     assert_eq!(seal.check(&setup.observe().await), None);

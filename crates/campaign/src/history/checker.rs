@@ -13,7 +13,7 @@ use ledger::{
 use std::collections::HashMap;
 
 /// What a node shows at the end.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// Every transfer and expiry of the clients' world, the oldest first.
     pub rows: Vec<ObservedRow>,

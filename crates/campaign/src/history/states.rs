@@ -69,6 +69,18 @@ impl Seal {
         Self { round, rows, unknown }
     }
 
+    /// How many rows stood.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether none stood.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Whether all of it still stands, and nothing came to it but what was unknown, or expired.
     #[must_use]
     pub fn check(&self, observed: &Observed) -> Option<Violation> {

@@ -1,0 +1,128 @@
+//! The faults by name (pure). Owns: which there are, and whether the cluster must write on before they are healed.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What is to happen before a fault is healed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Writes go on, or come back by themselves: it is held until they do.
+    Recovery,
+    /// Writes must stop, or may: it is held for a drawn time.
+    Patience,
+}
+
+macro_rules! faults {
+    ($($name:ident $text:literal $expect:ident $what:literal;)*) => {
+        /// A fault. `writer`, `primary` and the others are who has the role at that moment.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Fault {
+            $(#[doc = $what] $name,)*
+        }
+
+        impl Fault {
+            /// Every fault.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// As on the command line.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// What happens.
+            #[must_use]
+            pub fn what(self) -> &'static str {
+                match self { $(Self::$name => $what,)* }
+            }
+
+            /// What is to happen before it is healed.
+            #[must_use]
+            pub fn expect(self) -> Expect {
+                match self { $(Self::$name => Expect::$expect,)* }
+            }
+        }
+    };
+}
+
+faults! {
+    WriterKill "writer-kill" Recovery "SIGKILL of the writer's node";
+    WriterFreeze "writer-freeze" Recovery "SIGSTOP of the writer's node";
+    FollowerKill "follower-kill" Recovery "SIGKILL of a follower's node";
+    FollowerFreeze "follower-freeze" Recovery "SIGSTOP of a follower's node";
+    PrimaryKill "primary-kill" Recovery "SIGKILL of the PostgreSQL primary with all its children";
+    PrimaryFreeze "primary-freeze" Recovery "SIGSTOP of the PostgreSQL primary with all its children";
+    PostmasterKill "postmaster-kill" Recovery "SIGKILL of the primary's postmaster alone";
+    PostmasterFreeze "postmaster-freeze" Recovery "SIGSTOP of the primary's postmaster alone: sessions go on, no new ones";
+    ReplicaKill "replica-kill" Recovery "SIGKILL of a PostgreSQL replica";
+    ReplicaFreeze "replica-freeze" Recovery "SIGSTOP of a PostgreSQL replica";
+    PatroniKill "patroni-kill" Recovery "SIGKILL of the primary's Patroni";
+    PatroniFreeze "patroni-freeze" Recovery "SIGSTOP of the primary's Patroni";
+    EtcdLeaderKill "etcd-leader-kill" Recovery "SIGKILL of the etcd member that leads";
+    EtcdLeaderFreeze "etcd-leader-freeze" Recovery "SIGSTOP of the etcd member that leads";
+    HaproxyKill "haproxy-kill" Recovery "SIGKILL of a HAProxy";
+    HaproxyFreeze "haproxy-freeze" Recovery "SIGSTOP of a HAProxy";
+    DoubleFreeze "double-freeze" Recovery "SIGSTOP of the primary's and of one standby's Patroni: the polled voter goes on acknowledging";
+    HostRefusing "host-refusing" Recovery "the primary's host lost: everything killed, connections are refused";
+    HostSilent "host-silent" Recovery "the primary's host lost: everything killed, packets get no answer";
+    HostEtcdRefusing "host-etcd-refusing" Recovery "the host lost that leads etcd, connections are refused";
+    HostEtcdSilent "host-etcd-silent" Recovery "the host lost that leads etcd, packets get no answer";
+    PartitionSymmetric "partition-symmetric" Recovery "the primary's host and the others get nothing from each other";
+    PartitionOneWay "partition-one-way" Recovery "the others get nothing from the primary's host";
+    PartitionRing "partition-ring" Patience "each host gets nothing from the next one";
+    PartitionNewOnly "partition-new-only" Recovery "no new connection reaches the primary's host; old ones go on";
+    PrimaryReplicas "primary-replicas" Patience "the primary and its replicas lose each other's PostgreSQL";
+    WriterEtcd "writer-etcd" Recovery "the writer's host loses etcd, its own member included";
+    WriterPostgres "writer-postgres" Recovery "the writer's host loses the primary";
+    PacketLoss "packet-loss" Recovery "every host loses 1 to 5 % of the packets";
+    PacketDelay "packet-delay" Recovery "every host's packets queue behind a slow link";
+    EtcdQuorum "etcd-quorum" Patience "two of three etcd members are killed until they are healed";
+    DataFull "data-full" Patience "the disk with the primary's data is full";
+    WalFull "wal-full" Patience "the disk with the primary's log is full";
+    BackendCancel "backend-cancel" Recovery "pg_cancel_backend of the committing session, again and again";
+    BackendTerminate "backend-terminate" Recovery "pg_terminate_backend of the committing session, a few times";
+    BackendCrash "backend-crash" Recovery "SIGKILL of the committing session: PostgreSQL restarts all sessions";
+    FastShutdown "fast-shutdown" Recovery "a fast shutdown of the primary under the committing session";
+    SyncEmptied "sync-emptied" Patience "synchronous_standby_names emptied behind our back";
+    SyncLoosened "sync-loosened" Patience "synchronous_standby_names set to ANY 1 (*) behind our back";
+    CommitLocal "commit-local" Patience "synchronous_commit set to local behind our back";
+    ClockAhead "clock-ahead" Recovery "the next writer's clock is an hour ahead when it takes over";
+    ClockBehind "clock-behind" Recovery "the next writer's clock is an hour behind when it takes over";
+    RollingRestart "rolling-restart" Recovery "node, PostgreSQL, etcd and HAProxy of each host in turn, in good order";
+    TwoAtOnce "two-at-once" Patience "two of the kills and freezes at one moment, on hosts drawn apart";
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|fault| fault.name() == text);
+        found.copied().ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|fault| fault.name()).collect();
+            format!("no fault is named {text:?}; there are {}", names.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_reads_as_it_is_written() {
+        for fault in Fault::ALL {
+            assert_eq!(fault.to_string().parse(), Ok(*fault));
+        }
+        let error = "writer-kil".parse::<Fault>().unwrap_err();
+        assert!(
+            error.contains("writer-kil") && error.contains("two-at-once"),
+            "{error}"
+        );
+    }
+}

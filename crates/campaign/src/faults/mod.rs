@@ -1,0 +1,12 @@
+//! What can go wrong with a cluster: the faults by name, who plays which part, how each is made and undone.
+
+mod cast;
+pub mod clocks;
+mod disks;
+mod fault;
+mod nemesis;
+mod shell;
+
+pub use cast::Cast;
+pub use fault::{Expect, Fault};
+pub use nemesis::Nemesis;

@@ -1,0 +1,243 @@
+//! What a campaign found, a row a fault (pure).
+
+use crate::faults::Fault;
+use crate::round::Outcome;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// A campaign.
+#[derive(Default)]
+pub struct Report {
+    /// Rounds that ended, good or bad.
+    pub outcomes: Vec<Outcome>,
+    /// Faults that could not be made here, and why.
+    pub unavailable: Vec<(Fault, String)>,
+    /// Rounds that could not be ended: the cluster did not heal, or could not be looked at.
+    pub broken: Vec<(Fault, u64, String)>,
+}
+
+/// One fault's row.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// Its name.
+    pub fault: &'static str,
+    /// How often it was made.
+    pub injections: usize,
+    /// How often writes went on while it lasted.
+    pub recovered: usize,
+    /// Longest time without an acknowledged write, all clients together: median and worst.
+    pub writes_ms: [u128; 2],
+    /// The same for the client that waited longest.
+    pub writes_client_ms: [u128; 2],
+    /// The same for linearizable reads, all clients together.
+    pub linearizable_ms: [u128; 2],
+    /// The same for reads of bounded and any age.
+    pub relaxed_ms: [u128; 2],
+    /// From healing until nothing was wrong.
+    pub healthy_ms: [u128; 2],
+    /// Attempts whose outcome a client did not learn.
+    pub unknown: usize,
+    /// Rounds in which a promise was broken.
+    pub failed: usize,
+}
+
+impl Report {
+    /// A row for each fault that was made.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Row> {
+        let mut by_fault: BTreeMap<Fault, Vec<&Outcome>> = BTreeMap::new();
+        for outcome in &self.outcomes {
+            by_fault.entry(outcome.plan.fault).or_default().push(outcome);
+        }
+        by_fault
+            .into_iter()
+            .map(|(fault, outcomes)| row(fault, &outcomes))
+            .collect()
+    }
+
+    /// Rounds with a broken promise, and those that could not be ended.
+    #[must_use]
+    pub fn failures(&self) -> usize {
+        let failed = self
+            .outcomes
+            .iter()
+            .filter(|outcome| !outcome.problems.is_empty());
+        failed.count() + self.broken.len()
+    }
+
+    /// All of it as JSON.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        let sum = |of: fn(&Outcome) -> usize| self.outcomes.iter().map(of).sum::<usize>();
+        serde_json::json!({
+            "injections": self.outcomes.len(),
+            "transfers_answered": sum(|outcome| outcome.answered),
+            "unknown": sum(|outcome| outcome.unknown),
+            "reads_checked": sum(|outcome| outcome.reads),
+            "rows_checked": sum(|outcome| outcome.rows),
+            "failures": self.failures(),
+            "faults": self.rows(),
+            "rounds": self.outcomes.iter().map(round_json).collect::<Vec<_>>(),
+            "unavailable": self.unavailable.iter().map(|(fault, why)| [fault.name(), why]).collect::<Vec<_>>(),
+            "broken": self.broken.iter().map(|(fault, seed, why)| serde_json::json!({
+                "fault": fault.name(), "seed": seed, "why": why,
+            })).collect::<Vec<_>>(),
+        })
+    }
+
+    /// For `docs/campaign.md`.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let json = self.json();
+        let mut text = format!(
+            "{} injections; {} transfers answered, {} attempts of unknown outcome, {} reads and {} rows checked; {} rounds failed.\n\n",
+            json["injections"],
+            json["transfers_answered"],
+            json["unknown"],
+            json["reads_checked"],
+            json["rows_checked"],
+            self.failures()
+        );
+        text += "Times are median / worst, in milliseconds: the longest time in which no client had an acknowledged write (one client: the client that waited longest), a linearizable read, or a read of bounded or any age.\n\n";
+        text += "| fault | injections | recovered before it was healed | writes | writes, one client | linearizable reads | other reads | healthy after healing | unknown | failed |\n";
+        text += "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
+        for row in self.rows() {
+            let [writes, client, linearizable, relaxed, healthy] = [
+                row.writes_ms,
+                row.writes_client_ms,
+                row.linearizable_ms,
+                row.relaxed_ms,
+                row.healthy_ms,
+            ]
+            .map(|[median, worst]| format!("{median} / {worst}"));
+            let _ = writeln!(
+                text,
+                "| `{}` | {} | {} | {writes} | {client} | {linearizable} | {relaxed} | {healthy} | {} | {} |",
+                row.fault, row.injections, row.recovered, row.unknown, row.failed
+            );
+        }
+        for (fault, why) in &self.unavailable {
+            let _ = writeln!(text, "\nNot made here: `{fault}`: {why}.");
+        }
+        for outcome in self
+            .outcomes
+            .iter()
+            .filter(|outcome| !outcome.problems.is_empty())
+        {
+            let (fault, seed) = (outcome.plan.fault, outcome.plan.seed);
+            let _ = writeln!(text, "\nFailed: `{fault}`, seed {seed} ({}):", outcome.done);
+            for problem in &outcome.problems {
+                let _ = writeln!(text, "- {problem}");
+            }
+        }
+        for (fault, seed, why) in &self.broken {
+            let _ = writeln!(text, "\nNot ended: `{fault}`, seed {seed}: {why}.");
+        }
+        text
+    }
+}
+
+fn row(fault: Fault, outcomes: &[&Outcome]) -> Row {
+    let spread = |of: fn(&Outcome) -> Duration| {
+        let mut all: Vec<u128> = outcomes.iter().map(|outcome| of(outcome).as_millis()).collect();
+        all.sort_unstable();
+        [all[all.len() / 2], all[all.len() - 1]]
+    };
+    let count = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
+    Row {
+        fault: fault.name(),
+        injections: outcomes.len(),
+        recovered: count(|outcome| outcome.recovered),
+        writes_ms: spread(|outcome| outcome.writes.service),
+        writes_client_ms: spread(|outcome| outcome.writes.client),
+        linearizable_ms: spread(|outcome| outcome.linearizable.service),
+        relaxed_ms: spread(|outcome| outcome.relaxed.service),
+        healthy_ms: spread(|outcome| outcome.healthy_after),
+        unknown: outcomes.iter().map(|outcome| outcome.unknown).sum(),
+        failed: count(|outcome| !outcome.problems.is_empty()),
+    }
+}
+
+fn round_json(outcome: &Outcome) -> serde_json::Value {
+    serde_json::json!({
+        "fault": outcome.plan.fault.name(),
+        "seed": outcome.plan.seed,
+        "done": outcome.done,
+        "held_ms": outcome.held.as_millis(),
+        "recovered": outcome.recovered,
+        "writes_ms": outcome.writes.service.as_millis(),
+        "writes_client_ms": outcome.writes.client.as_millis(),
+        "linearizable_ms": outcome.linearizable.service.as_millis(),
+        "relaxed_ms": outcome.relaxed.service.as_millis(),
+        "healthy_ms": outcome.healthy_after.as_millis(),
+        "answered": outcome.answered,
+        "unknown": outcome.unknown,
+        "problems": outcome.problems,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gaps::Gap;
+    use crate::round::Plan;
+
+    fn outcome(fault: Fault, writes_ms: u64, problems: &[&str]) -> Outcome {
+        let gap = Gap {
+            service: Duration::from_millis(writes_ms),
+            client: Duration::from_millis(2 * writes_ms),
+        };
+        Outcome {
+            plan: Plan {
+                number: 1,
+                seed: 5,
+                fault,
+            },
+            done: "kill h1/node".to_owned(),
+            held: Duration::from_secs(2),
+            recovered: true,
+            writes: gap,
+            linearizable: gap,
+            relaxed: Gap::default(),
+            healthy_after: Duration::from_secs(1),
+            answered: 100,
+            unknown: 1,
+            reads: 50,
+            rows: 90,
+            problems: problems.iter().map(|text| (*text).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_row_tells_the_median_the_worst_and_what_failed() {
+        let report = Report {
+            outcomes: vec![
+                outcome(Fault::WriterKill, 900, &[]),
+                outcome(Fault::WriterKill, 100, &[]),
+                outcome(Fault::WriterKill, 3_000, &["Lost(7)"]),
+            ],
+            unavailable: vec![(Fault::WalFull, "no small disk".to_owned())],
+            broken: vec![(Fault::HostSilent, 9, "not healthy".to_owned())],
+        };
+        let rows = report.rows();
+        assert_eq!((rows.len(), rows[0].injections, rows[0].failed), (1, 3, 1));
+        assert_eq!(
+            (rows[0].writes_ms, rows[0].writes_client_ms),
+            ([900, 3_000], [1_800, 6_000])
+        );
+        assert_eq!(report.failures(), 2);
+        let text = report.markdown();
+        for wanted in [
+            "3 injections",
+            "Lost(7)",
+            "seed 5",
+            "wal-full",
+            "host-silent",
+            "seed 9",
+        ] {
+            assert!(text.contains(wanted), "{wanted}: {text}");
+        }
+    }
+}

@@ -8,6 +8,8 @@ pub mod import;
 pub mod inspect;
 pub mod journal;
 pub mod member;
+pub mod migrate;
+pub mod projection;
 pub mod serve;
 pub mod statement;
 pub mod transfer;

@@ -3,7 +3,7 @@
 //! Names begin with `shq` and a tag of the cluster's directory, so that two clusters never meet, and nothing that is not
 //! ours is ever removed. A cut drops packets silently, as a lost host or a broken switch does.
 
-use crate::{ClusterError, Host, HostName, Topology};
+use crate::{ClusterError, Host, HostName, Topology, impair};
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -87,8 +87,9 @@ pub fn create(directory: &Path, topology: &Topology) -> Result<(), ClusterError>
     Ok(())
 }
 
-/// Removes what `create` made, and all cuts with it.
+/// Removes what `create` made, and all cuts and bad lines with it.
 pub fn remove(directory: &Path, topology: &Topology) -> Result<(), ClusterError> {
+    impair::mend(directory)?;
     let existing = run("ip", &["netns", "list"])?;
     for host in &topology.hosts {
         let namespace = namespace(directory, &host.name);
@@ -139,12 +140,13 @@ pub fn cut(
     write_cuts(directory, &cuts)
 }
 
-/// Undoes every cut.
+/// Undoes every cut and makes every line good.
 ///
 /// # Errors
 /// The hosts have no networks of their own, or a rule cannot be removed.
 pub fn heal(directory: &Path, topology: &Topology) -> Result<(), ClusterError> {
     require_networks(topology)?;
+    impair::mend(directory)?;
     for host in &topology.hosts {
         // Adding first makes deleting succeed where there is no table.
         rules(
@@ -195,7 +197,7 @@ fn rules(directory: &Path, host: &Host, text: &str) -> Result<(), ClusterError> 
     run("ip", &["netns", "exec", &namespace, "nft", text]).map(|_| ())
 }
 
-fn require_networks(topology: &Topology) -> Result<(), ClusterError> {
+pub fn require_networks(topology: &Topology) -> Result<(), ClusterError> {
     if topology.is_loopback() {
         let text = "hosts on the loopback network cannot be cut off from each other: use `up --hosts netns`";
         return Err(ClusterError::Refused(text.to_owned()));

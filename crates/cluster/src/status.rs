@@ -2,6 +2,7 @@
 
 use crate::address::at;
 use crate::http::{get, post, speaks_postgres};
+use crate::impair::{BadLine, bad_lines};
 use crate::links::{Cut, cuts};
 use crate::sizing::disk;
 use crate::table::Table;
@@ -42,6 +43,8 @@ pub struct Status {
     pub supervised: bool,
     /// Hosts that are cut off from each other.
     pub cuts: Vec<Cut>,
+    /// Lines that lose packets or make them late.
+    pub bad_lines: Vec<BadLine>,
     /// Each host.
     pub hosts: Vec<HostStatus>,
 }
@@ -181,6 +184,7 @@ pub fn observe(local: &Local) -> Result<Status, ClusterError> {
         etcd_leader: only(&hosts, |host| host.etcd.as_ref().is_some_and(|e| e.leads)),
         supervised: table.has_supervisor(),
         cuts: cuts(local.directory())?,
+        bad_lines: bad_lines(local.directory())?,
         hosts,
     };
     status.problems = problems(local, &status);
@@ -348,6 +352,13 @@ fn problems(local: &Local, status: &Status) -> Vec<String> {
             "packets"
         };
         problems.push(format!("{} gets no {what} from {}", cut.to, cut.from));
+    }
+    for line in &status.bad_lines {
+        let how = match line.stands() {
+            true => line.impairment.to_string(),
+            false => "was bad, and is good again, as its process ended by itself".to_owned(),
+        };
+        problems.push(format!("the line from {} to {}: {how}", line.from, line.to));
     }
     for host in &status.hosts {
         problems.extend(host_problems(local, status, host));

@@ -5,8 +5,8 @@ use crate::commands::serve::stop_signal;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use cluster::{
-    ClusterError, HostMode, HostName, Local, Machine, Order, Role, Secrets, Status, Supervisor, Target,
-    Topology, Verb,
+    ClusterError, HostMode, HostName, Impairment, Local, Machine, Order, Role, Secrets, Status, Supervisor,
+    Target, Topology, Verb,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
@@ -50,7 +50,9 @@ enum Action {
     Freeze(Disturb),
     /// Cut two hosts off from each other (netns only).
     Cut(CutArgs),
-    /// Undo every cut.
+    /// Make the lines between two hosts lose packets or hold them up (netns only).
+    Impair(ImpairArgs),
+    /// Undo every cut, and make every line good.
     Heal(Place),
     /// Take a host out of the pools of nodes and replicas, or put it back: no new connections, those it has go on.
     Drain {
@@ -65,6 +67,9 @@ enum Action {
     /// What `up --detach` runs: the supervisor alone.
     #[command(hide = true)]
     Supervise(Place),
+    /// What `impair` runs: a line, in the sender's network.
+    #[command(hide = true)]
+    Relay(RelayArgs),
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +142,62 @@ struct CutArgs {
     new_only: bool,
 }
 
+#[derive(Debug, Args)]
+struct ImpairArgs {
+    #[command(flatten)]
+    place: Place,
+    /// A host.
+    from: String,
+    /// Another host, or `all`.
+    to: String,
+    /// Packets lost, such as `1%`.
+    #[arg(long, value_parser = parts_per_million, default_value = "0%")]
+    loss: u32,
+    /// How late packets come, such as `20ms`.
+    #[arg(long, value_parser = microseconds, default_value = "0ms")]
+    delay: u32,
+    /// How much earlier or later than that at most, such as `5ms`; packets keep their order.
+    #[arg(long, value_parser = microseconds, default_value = "0ms")]
+    jitter: u32,
+    /// Only what the first sends to the second.
+    #[arg(long)]
+    one_way: bool,
+}
+
+#[derive(Debug, Args)]
+struct RelayArgs {
+    #[arg(long)]
+    device: String,
+    #[arg(long)]
+    interface: String,
+    #[arg(long)]
+    to: std::net::Ipv4Addr,
+    #[arg(long)]
+    loss_ppm: u32,
+    #[arg(long)]
+    delay_us: u32,
+    #[arg(long)]
+    jitter_us: u32,
+}
+
+fn parts_per_million(text: &str) -> Result<u32, String> {
+    let percent = text
+        .strip_suffix('%')
+        .and_then(|number| number.trim().parse::<f64>().ok());
+    let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
+    let percent = percent.ok_or_else(|| format!("{text:?} is not a percentage such as 1%"))?;
+    Ok((percent * 10_000.0).round() as u32)
+}
+
+fn microseconds(text: &str) -> Result<u32, String> {
+    let ms = text
+        .strip_suffix("ms")
+        .and_then(|number| number.trim().parse::<f64>().ok());
+    let ms = ms.filter(|ms| (0.0..=60_000.0).contains(ms));
+    let ms = ms.ok_or_else(|| format!("{text:?} is not a time such as 20ms, of a minute at most"))?;
+    Ok((ms * 1_000.0).round() as u32)
+}
+
 /// Runs the command; false when a status is not healthy.
 pub fn run(args: &ClusterArgs) -> Result<bool> {
     match &args.action {
@@ -149,6 +210,15 @@ pub fn run(args: &ClusterArgs) -> Result<bool> {
         Action::Kill(disturb) => order(disturb, Verb::Kill)?,
         Action::Freeze(disturb) => order(disturb, Verb::Freeze)?,
         Action::Cut(args) => cut(args)?,
+        Action::Impair(args) => impair(args)?,
+        Action::Relay(args) => {
+            let bad = Impairment {
+                loss_ppm: args.loss_ppm,
+                delay_us: args.delay_us,
+                jitter_us: args.jitter_us,
+            };
+            cluster::relay(&args.device, &args.interface, args.to, &bad)?;
+        }
         Action::Heal(place) => {
             let local = Local::open(&place.dir)?;
             cluster::heal(local.directory(), local.topology())?;
@@ -432,16 +502,43 @@ fn order(disturb: &Disturb, verb: Verb) -> Result<()> {
     Ok(())
 }
 
-fn cut(args: &CutArgs) -> Result<()> {
+fn impair(args: &ImpairArgs) -> Result<()> {
     let local = Local::open(&args.place.dir)?;
-    let from = HostName(args.from.clone());
-    let others: Vec<HostName> = match args.to.as_str() {
+    let (from, others) = ends(&local, &args.from, &args.to);
+    let bad = Impairment {
+        loss_ppm: args.loss,
+        delay_us: args.delay,
+        jitter_us: args.jitter,
+    };
+    ensure!(
+        bad != Impairment::default(),
+        "--loss, --delay or --jitter is needed; `heal` makes lines good"
+    );
+    for to in &others {
+        cluster::impair(&local, &from, to, bad)?;
+        if !args.one_way {
+            cluster::impair(&local, to, &from, bad)?;
+        }
+    }
+    Ok(())
+}
+
+/// A host, and another one or all others.
+fn ends(local: &Local, from: &str, to: &str) -> (HostName, Vec<HostName>) {
+    let from = HostName(from.to_owned());
+    let others = match to {
         "all" => {
             let names = local.topology().hosts.iter().map(|host| host.name.clone());
             names.filter(|name| *name != from).collect()
         }
         one => vec![HostName(one.to_owned())],
     };
+    (from, others)
+}
+
+fn cut(args: &CutArgs) -> Result<()> {
+    let local = Local::open(&args.place.dir)?;
+    let (from, others) = ends(&local, &args.from, &args.to);
     for to in &others {
         cluster::cut(
             local.directory(),

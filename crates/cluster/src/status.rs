@@ -138,7 +138,9 @@ pub struct NodeStatus {
     pub indexed: u64,
     /// Blocks that the writer has and it has not.
     pub lag_blocks: Option<u64>,
-    /// Why it cannot serve; empty when it can.
+    /// Whether it can serve a request now, itself or through the writer.
+    pub serves: bool,
+    /// Why it does not write; empty when it does.
     pub reason: String,
 }
 
@@ -305,7 +307,8 @@ fn node(local: &Local, host: &Host) -> Option<NodeStatus> {
     let endpoint = at(host, local.topology().ports.node);
     let answer = get(endpoint, "/status", ANSWER_WITHIN).ok()?;
     let answer = answer.json(endpoint).ok()?;
-    let number = |name: &str| answer.get(name).and_then(Value::as_u64);
+    // Numbers of 64 bits come as texts, as everywhere in the API.
+    let number = |name: &str| answer.get(name).and_then(Value::as_str)?.parse().ok();
     let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
     Some(NodeStatus {
         role: text("role")?,
@@ -314,6 +317,7 @@ fn node(local: &Local, host: &Host) -> Option<NodeStatus> {
         height: number("height")?,
         indexed: number("indexed")?,
         lag_blocks: None,
+        serves: get(endpoint, "/readyz", ANSWER_WITHIN).is_ok_and(|answer| answer.status == 200),
         reason: text("reason").unwrap_or_default(),
     })
 }
@@ -455,7 +459,7 @@ fn server_problem(status: &Status, name: &HostName, server: &PostgresStatus) -> 
 }
 
 fn node_problem(status: &Status, name: &HostName, node: &NodeStatus) -> Option<String> {
-    if !node.reason.is_empty() {
+    if !node.serves {
         return Some(format!("{name}: the node cannot serve: {}", node.reason));
     }
     if status.writer.as_ref() == Some(name) {

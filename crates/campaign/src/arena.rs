@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long a new cluster may take until it is healthy.
-const UP_WITHIN_S: u64 = 300;
+const UP_WITHIN_S: u64 = 180;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// A running cluster.

@@ -137,7 +137,7 @@ impl Course<'_> {
         match ended {
             Ok((outcome, sealed)) => {
                 println!(
-                    "    {}; held {:.1} s, {}; gaps: writes {} ms (one client {} ms), linearizable {} ms, other reads {} ms; healthy after {:.1} s; {} answered, {} unknown",
+                    "    {}; held {:.1} s, {}; gaps: writes {} ms (one client {} ms), linearizable {} ms, bounded {} ms, any {} ms; healthy after {:.1} s; {} answered, {} unknown",
                     outcome.done,
                     outcome.held.as_secs_f64(),
                     if outcome.recovered {
@@ -148,7 +148,8 @@ impl Course<'_> {
                     outcome.writes.service.as_millis(),
                     outcome.writes.client.as_millis(),
                     outcome.linearizable.service.as_millis(),
-                    outcome.relaxed.service.as_millis(),
+                    outcome.bounded.service.as_millis(),
+                    outcome.any.service.as_millis(),
                     outcome.healthy_after.as_secs_f64(),
                     outcome.answered,
                     outcome.unknown

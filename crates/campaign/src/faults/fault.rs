@@ -74,8 +74,8 @@ faults! {
     PrimaryReplicas "primary-replicas" Patience "the primary and its replicas lose each other's PostgreSQL";
     WriterEtcd "writer-etcd" Recovery "the writer's host loses etcd, its own member included";
     WriterPostgres "writer-postgres" Recovery "the writer's host loses the primary";
-    PacketLoss "packet-loss" Recovery "every host loses 1 to 5 % of the packets";
-    PacketDelay "packet-delay" Recovery "every host's packets queue behind a slow link";
+    PacketLoss "packet-loss" Recovery "every line between hosts loses 1 to 5 % of the packets";
+    PacketDelay "packet-delay" Recovery "packets between hosts come 10 to 30 ms late, half of that as jitter";
     EtcdQuorum "etcd-quorum" Patience "two of three etcd members are killed until they are healed";
     DataFull "data-full" Patience "the disk with the primary's data is full";
     WalFull "wal-full" Patience "the disk with the primary's log is full";

@@ -6,7 +6,7 @@ use super::cast::Cast;
 use super::fault::Fault;
 use super::{clocks, disks, shell};
 use anyhow::{Context, Result, bail, ensure};
-use cluster::{Host, HostName, Local, Order, ProcessKind, Status, Target, Verb};
+use cluster::{Host, HostName, Impairment, Local, Order, ProcessKind, Status, Target, Verb};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -123,8 +123,23 @@ impl Nemesis {
                 let port = self.local.topology().ports.postgres;
                 self.cut_port(writer, std::slice::from_ref(primary), port)
             }
-            Fault::PacketLoss => self.lose_packets(cast, random),
-            Fault::PacketDelay => self.delay_packets(random),
+            Fault::PacketLoss => {
+                let loss_ppm = random.random_range(10_000..=50_000u32);
+                let bad = Impairment {
+                    loss_ppm,
+                    ..Impairment::default()
+                };
+                self.impair_all(cast, bad)
+            }
+            Fault::PacketDelay => {
+                let delay_us = random.random_range(10_000..=30_000u32);
+                let bad = Impairment {
+                    delay_us,
+                    jitter_us: delay_us / 2,
+                    ..Impairment::default()
+                };
+                self.impair_all(cast, bad)
+            }
             Fault::BackendCancel => self.signal_session(primary, "pg_cancel_backend", 40, 25),
             Fault::BackendTerminate => self.signal_session(primary, "pg_terminate_backend", 4, 300),
             Fault::BackendCrash => self.kill_session(primary),
@@ -218,7 +233,7 @@ impl Nemesis {
                     .find(|seen| seen.name == *host)?
                     .node
                     .as_ref()?;
-                (node.writer.is_some() && node.reason.is_empty()).then_some(())
+                node.writer.is_some().then_some(())
             };
             Ok(others.iter().all(|host| back(host).is_some()))
         })?;
@@ -322,24 +337,13 @@ impl Nemesis {
         Ok(format!("drop what {host} sends to port {port} of {to:?}"))
     }
 
-    fn lose_packets(&self, cast: &Cast, random: &mut StdRng) -> Result<String> {
-        let percent = random.random_range(1..=5u32);
-        for host in cast.hosts() {
-            let interface = &self.host(host)?.interface;
-            let rule = format!("iifname {interface} numgen random mod 100 < {percent}");
-            shell::drop_packets(&self.local, host, "input", &[rule])?;
+    fn impair_all(&self, cast: &Cast, bad: Impairment) -> Result<String> {
+        for from in cast.hosts() {
+            for to in cast.others(from) {
+                cluster::impair(&self.local, from, &to, bad)?;
+            }
         }
-        Ok(format!("every host loses {percent} % of what it is sent"))
-    }
-
-    fn delay_packets(&self, random: &mut StdRng) -> Result<String> {
-        let (megabits, latency_ms) = (random.random_range(5..=20u32), random.random_range(20..=60u32));
-        for host in &self.local.topology().hosts {
-            shell::slow_link(&self.local, host, megabits, latency_ms)?;
-        }
-        Ok(format!(
-            "every host sends {megabits} Mbit/s at most and queues {latency_ms} ms"
-        ))
+        Ok(format!("every line between hosts: {bad}"))
     }
 
     /// In one session, so that it comes between every few commits.

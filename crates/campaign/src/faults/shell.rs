@@ -1,4 +1,4 @@
-//! What is done to hosts from outside the cluster's own commands: packet rules, queues, SQL as the superuser.
+//! What is done to hosts from outside the cluster's own commands: packet rules, SQL as the superuser.
 //!
 //! Everything here is undone by [`heal_network`] and [`heal_settings`], which may be repeated. The rules are in a table of
 //! their own, which the cluster's cuts do not touch.
@@ -41,29 +41,7 @@ pub fn drop_packets(local: &Local, host: &HostName, hook: &str, matches: &[Strin
     inside(local, host, &["nft", &text]).map(drop)
 }
 
-/// Lets what a host sends queue behind a slow link. The kernel of a test machine need not have netem; a token bucket
-/// delays as well, and more the more is sent.
-pub fn slow_link(local: &Local, host: &Host, megabits: u32, latency_ms: u32) -> Result<()> {
-    let (rate, latency) = (format!("{megabits}mbit"), format!("{latency_ms}ms"));
-    let words = [
-        "tc",
-        "qdisc",
-        "replace",
-        "dev",
-        &host.interface,
-        "root",
-        "tbf",
-        "rate",
-        &rate,
-        "burst",
-        "16kb",
-        "latency",
-        &latency,
-    ];
-    inside(local, &host.name, &words).map(drop)
-}
-
-/// Undoes every rule and queue of ours.
+/// Undoes every rule of ours.
 pub fn heal_network(local: &Local) -> Result<()> {
     for host in &local.topology().hosts {
         // Adding first makes deleting succeed where there is no table.
@@ -72,18 +50,6 @@ pub fn heal_network(local: &Local) -> Result<()> {
             &host.name,
             &["nft", &format!("add table {TABLE}; delete table {TABLE}")],
         )?;
-        let queues = inside(
-            local,
-            &host.name,
-            &["tc", "qdisc", "show", "dev", &host.interface],
-        )?;
-        if queues.contains("tbf") {
-            inside(
-                local,
-                &host.name,
-                &["tc", "qdisc", "del", "dev", &host.interface, "root"],
-            )?;
-        }
     }
     Ok(())
 }

@@ -26,8 +26,8 @@ const READERS: [Consistency; 4] = [
     Consistency::Bounded(BOUND_NS),
     Consistency::Any,
 ];
-/// How old a bounded read may be.
-const BOUND_NS: u64 = 1_000_000_000;
+/// How old a bounded read may be: longer than a failover shall take, so that followers can answer in the meantime.
+const BOUND_NS: u64 = 5_000_000_000;
 /// After which a client of the library gives a call up.
 const LIBRARY_TIMEOUT: Duration = Duration::from_secs(4);
 /// After which plain REST gives a request up.

@@ -20,7 +20,7 @@ pub const CONSISTENCY: HeaderName = HeaderName::from_static("shanraq-consistency
 /// Who passed a request on; it is not passed on again.
 const FORWARDED_BY: HeaderName = HeaderName::from_static("shanraq-forwarded-by");
 /// When to ask again while there is no writer.
-const NO_WRITER_RETRY: Duration = Duration::from_millis(100);
+pub(crate) const NO_WRITER_RETRY: Duration = Duration::from_millis(100);
 /// A writer that takes no connection for so long is gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// The same for one that is connected and silent.

@@ -114,7 +114,12 @@ async fn run(
     let router =
         rest::router(edge.clone()).route_service("/shanraq.v1.Ledger/{method}", grpc::service(edge.clone()));
     let router = match &edge.cluster {
-        Some(_) => router.layer(from_fn_with_state(edge.clone(), place)),
+        Some(_) => router
+            .route_service(
+                "/shanraq.members.v1.Members/{method}",
+                grpc::members_service(edge.clone()),
+            )
+            .layer(from_fn_with_state(edge.clone(), place)),
         None => router,
     };
     let router = router.layer(from_fn_with_state(edge, around));

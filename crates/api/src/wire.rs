@@ -1,4 +1,4 @@
-//! The gRPC types, generated from `proto/shanraq/v1/ledger.proto`. Owns nothing else.
+//! The gRPC types, generated from `proto/shanraq`. Owns nothing else.
 
 /// Version 1 of the interface.
 #[allow(
@@ -8,4 +8,14 @@
 )]
 pub mod v1 {
     tonic::include_proto!("shanraq.v1");
+}
+
+/// Version 1 of what members of a cluster ask of each other.
+#[allow(
+    missing_docs,
+    clippy::all,
+    reason = "generated; described in the protobuf source"
+)]
+pub mod members {
+    tonic::include_proto!("shanraq.members.v1");
 }

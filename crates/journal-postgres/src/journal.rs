@@ -440,6 +440,10 @@ impl Journal for PostgresJournal {
         }
     }
 
+    fn sealed(&self) -> Option<&[u8]> {
+        self.buffer.get(PREFIX_BYTES..).filter(|sealed| !sealed.is_empty())
+    }
+
     fn reader(&self) -> Arc<dyn BlockReader> {
         self.reader.clone()
     }

@@ -63,6 +63,12 @@ pub trait Journal: Send {
     /// [`AppendError`]; after `Fatal` every later append answers `Fatal` as well.
     fn append(&mut self, term: Term, draft: &mut Draft) -> Result<Head, AppendError>;
 
+    /// The block that was appended last, as it was sealed: its header, then its ciphertext. For those who follow the writer;
+    /// none where nobody can.
+    fn sealed(&self) -> Option<&[u8]> {
+        None
+    }
+
     /// Reads what is durable, from any thread, also while blocks are appended.
     fn reader(&self) -> Arc<dyn BlockReader>;
 }

@@ -5,20 +5,26 @@ use journal::BlockReader;
 use journal_postgres::PostgresReader;
 use ledger::Height;
 use node::{Node, NodeError};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the journal is looked at.
 const LOOK: Duration = Duration::from_millis(20);
+/// The same while the writer itself tells of its blocks.
+const LOOK_WHILE_FED: Duration = Duration::from_secs(1);
 /// The pause after a failed look.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Supplies the node with what is final until it writes, or `stopping`.
+/// Supplies the node with what is final until it writes, or `stopping`; `is_fed` tells whether the writer does so, too.
 ///
 /// # Errors
 /// [`NodeError::Contradiction`]: the process is to stop.
-pub(crate) fn run(node: &Node, blocks: &Arc<PostgresReader>, stopping: &AtomicBool) -> Result<(), NodeError> {
+pub(crate) fn run(
+    node: &Node,
+    blocks: &PostgresReader,
+    is_fed: &AtomicBool,
+    stopping: &AtomicBool,
+) -> Result<(), NodeError> {
     let mut is_away = false;
     while !stopping.load(Ordering::Relaxed) {
         match catch_up(node, blocks) {
@@ -26,7 +32,14 @@ pub(crate) fn run(node: &Node, blocks: &Arc<PostgresReader>, stopping: &AtomicBo
                 if std::mem::take(&mut is_away) {
                     tracing::info!("the journal can be read again");
                 }
-                std::thread::sleep(LOOK);
+                let looked = Instant::now();
+                let pause = || match is_fed.load(Ordering::Relaxed) {
+                    true => LOOK_WHILE_FED,
+                    false => LOOK,
+                };
+                while looked.elapsed() < pause() && !stopping.load(Ordering::Relaxed) {
+                    std::thread::sleep(LOOK);
+                }
             }
             Err(NodeError::NotFollowing) => return Ok(()),
             Err(NodeError::Journal(error)) => {

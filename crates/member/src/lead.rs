@@ -41,7 +41,7 @@ impl Lead {
                     tracing::warn!(code = "MEM-0102", %error, "the journal cannot be taken over yet");
                     std::thread::sleep(PAUSE);
                 }
-                Err(error) => return Ended::Fault(error),
+                Err(error) => return Ended::Fault(error.into()),
             }
         }
         Ended::Stopped

@@ -4,7 +4,9 @@
 //! wire formats, or take an election for more than it is worth: what keeps two writers apart is the journal.
 
 mod error;
+mod feed;
 mod follow;
+mod freshness;
 mod lead;
 mod member;
 

@@ -1,11 +1,13 @@
 //! The member as the process sees it. Owns: its start, its end, and who is to answer a request.
 
+use crate::feed::Feed;
+use crate::freshness::Freshness;
 use crate::lead::Lead;
 use crate::{MemberError, follow};
-use election::{ElectionError, ElectionOptions, Elector, Leadership, MemberName};
+use election::{BootTime, ElectionError, ElectionOptions, Elector, Leadership, MemberName};
 use journal_postgres::{PostgresError, PostgresOptions, PostgresReader};
 use ledger::Height;
-use node::{Node, NodeError, NodeOptions, Source};
+use node::{Node, NodeOptions, Source};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -52,16 +54,38 @@ pub enum Ended {
     /// It is not the writer any more: the process is to end, and follows when it is started again.
     Lost,
     /// The process is to stop: it never guesses.
-    Fault(NodeError),
+    Fault(MemberError),
 }
 
 /// A running member.
 pub struct Member {
     node: Node,
     elector: Arc<Elector>,
-    name: MemberName,
+    whereabouts: Whereabouts,
+    freshness: Arc<Freshness>,
     stopping: Arc<AtomicBool>,
     ended: watch::Receiver<Option<Arc<Ended>>>,
+}
+
+/// Who writes, as far as this member knows.
+#[derive(Clone)]
+pub(crate) struct Whereabouts {
+    node: Node,
+    elector: Arc<Elector>,
+    name: MemberName,
+}
+
+impl Whereabouts {
+    pub(crate) fn place(&self) -> Place {
+        match self.elector.leadership() {
+            Leadership::Leading { .. } if !self.node.status().follows => Place::Here,
+            Leadership::Following { writer: Some(writer) } if writer.name != self.name => Place::At {
+                name: writer.name.to_string(),
+                address: writer.grpc_address,
+            },
+            _ => Place::Nowhere,
+        }
+    }
 }
 
 impl Member {
@@ -89,12 +113,32 @@ impl Member {
             node: node.clone(),
             elector: elector.clone(),
             postgres,
-            keys,
+            keys: keys.clone(),
             stopping: stopping.clone(),
+        };
+        let whereabouts = Whereabouts {
+            node: node.clone(),
+            elector: elector.clone(),
+            name,
+        };
+        let (is_live, freshness) = (Arc::new(AtomicBool::new(false)), Arc::new(Freshness::default()));
+        let feed = Feed {
+            node: node.clone(),
+            keys,
+            whereabouts: whereabouts.clone(),
+            stopping: stopping.clone(),
+            is_live: is_live.clone(),
+            freshness: freshness.clone(),
         };
         let (follower, is_stopping, faults) = (node.clone(), stopping.clone(), end.clone());
         spawn("follow", move || {
-            if let Err(error) = follow::run(&follower, &blocks, &is_stopping) {
+            if let Err(error) = follow::run(&follower, &blocks, &is_live, &is_stopping) {
+                faults.send_replace(Some(Arc::new(Ended::Fault(error.into()))));
+            }
+        })?;
+        let faults = end.clone();
+        spawn("feed", move || {
+            if let Err(error) = feed.run() {
                 faults.send_replace(Some(Arc::new(Ended::Fault(error))));
             }
         })?;
@@ -104,7 +148,8 @@ impl Member {
         Ok(Self {
             node,
             elector,
-            name,
+            whereabouts,
+            freshness,
             stopping,
             ended,
         })
@@ -119,20 +164,13 @@ impl Member {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.name.as_str()
+        self.whereabouts.name.as_str()
     }
 
     /// Who is to answer what needs the writer, as far as this member knows at this moment.
     #[must_use]
     pub fn place(&self) -> Place {
-        match self.elector.leadership() {
-            Leadership::Leading { .. } if !self.node.status().follows => Place::Here,
-            Leadership::Following { writer: Some(writer) } if writer.name != self.name => Place::At {
-                name: writer.name.to_string(),
-                address: writer.grpc_address,
-            },
-            _ => Place::Nowhere,
-        }
+        self.whereabouts.place()
     }
 
     /// Makes sure that this member is the writer, by a linearizable read of etcd that begins after this call: what the node
@@ -159,7 +197,7 @@ impl Member {
     /// How old what this node answers may be at most; none when nobody knows.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
-        None
+        self.freshness.age(BootTime::now())
     }
 
     /// Answers everything taken in, then gives leadership up if it is held, to the member named if there is one. The
@@ -171,7 +209,7 @@ impl Member {
         if let Some(to) = &to {
             // Before the node stops, which cannot be taken back.
             let members = self.elector.members().await?;
-            if *to == self.name || !members.iter().any(|present| present.member.name == *to) {
+            if *to == self.whereabouts.name || !members.iter().any(|present| present.member.name == *to) {
                 let (name, reason) = (to.clone(), "it is not another member that is there");
                 return Err(ElectionError::Handover { name, reason }.into());
             }

@@ -16,6 +16,7 @@ mod options;
 mod pace;
 mod priority;
 mod reads;
+mod recent;
 mod recovery;
 mod sequencer;
 mod snapshots;
@@ -29,6 +30,7 @@ pub use handle::*;
 pub use node::{Feed, Node};
 pub use options::NodeOptions;
 pub use priority::Priority;
+pub use recent::SealedFeed;
 pub use recovery::{Layout, Source};
 pub use verify::{VerifyReport, VerifyStage, verify};
 

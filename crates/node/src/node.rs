@@ -7,6 +7,7 @@ use crate::inbox::Promotion;
 use crate::metadata::MetadataSealer;
 use crate::pace::Rests;
 use crate::reads::{FoundAccount, Read, State};
+use crate::recent::SealedFeed;
 use crate::recovery::{Layout, OpenJournal, Reading, Source, discard_damaged_index, recover};
 use crate::sequencer::Sequencer;
 use crate::threads::{
@@ -434,6 +435,20 @@ impl Node {
             durable: shared.durable.subscribe(),
             next: Height(from.0.max(1)),
         }
+    }
+
+    /// This writer's final blocks from a height on, as they were sealed, as far as they are at hand.
+    #[must_use]
+    pub fn sealed_feed(&self, from: Height) -> SealedFeed {
+        let shared = &self.inner.shared;
+        SealedFeed::new(shared.recent.clone(), shared.durable.subscribe(), from)
+    }
+
+    /// Waits until every block up to that one is applied here. Cancel safe.
+    pub async fn reached(&self, height: Height) {
+        let mut durable = self.inner.shared.durable.subscribe();
+        // The sender lives as long as the node.
+        let _ = durable.wait_for(|durable| *durable >= height).await;
     }
 
     /// How the node is.

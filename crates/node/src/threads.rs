@@ -11,6 +11,7 @@ use crate::inbox::{Arrivals, Committed, Inbox};
 use crate::metrics::Metrics;
 use crate::priority::Priority;
 use crate::reads::Read;
+use crate::recent::Recent;
 use crate::recovery::Recovered;
 use crate::sequencer::{Batch, Sequencer};
 use crate::snapshots::SnapshotPosition;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub stopping: AtomicBool,
     /// The writer's term, as far as this node knows.
     pub epoch: AtomicU64,
+    /// For those who follow this node.
+    pub recent: Arc<Recent>,
 }
 
 /// Parts of the index that may wait in memory before writes wait for them: one is being written, one is next.
@@ -91,6 +94,7 @@ impl Shared {
             index_waits_for_room: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             epoch: AtomicU64::new(recovered.head.epoch),
+            recent: Arc::default(),
         }
     }
 
@@ -329,10 +333,12 @@ impl Committer {
             return Ok(Some(batch));
         }
         let started = Instant::now();
-        match self.lock().append(self.term, &mut batch.draft) {
+        let mut journal = self.lock();
+        let head = match journal.append(self.term, &mut batch.draft) {
             Err(AppendError::Full(_)) => return Ok(Some(batch)),
-            head => self.announce(head?, batch, started, shared),
-        }
+            head => head?,
+        };
+        self.announce(journal, head, batch, started, shared);
         Ok(None)
     }
 
@@ -341,14 +347,26 @@ impl Committer {
         Priority::Critical.apply();
         for mut batch in batches {
             let started = Instant::now();
-            let head = append(&mut **self.lock(), self.term, &mut batch.draft, shared)?;
-            self.announce(head, batch, started, shared);
+            let mut journal = self.lock();
+            let head = append(&mut **journal, self.term, &mut batch.draft, shared)?;
+            self.announce(journal, head, batch, started, shared);
         }
         Ok(())
     }
 
-    fn announce(&self, head: Head, batch: Batch, started: Instant, shared: &Shared) {
+    fn announce(
+        &self,
+        journal: MutexGuard<'_, Box<dyn Journal>>,
+        head: Head,
+        batch: Batch,
+        started: Instant,
+        shared: &Shared,
+    ) {
         shared.metrics.append.record(started.elapsed());
+        if let Some(sealed) = journal.sealed() {
+            shared.recent.keep(head.height, sealed);
+        }
+        drop(journal);
         announce(head, batch, &self.indexer, shared);
     }
 

@@ -1,6 +1,7 @@
 //! gRPC, `shanraq.v1`. Owns: reading messages into the ledger's types, and the answers; streams have their own files.
 
 mod feed;
+mod members;
 mod reads;
 mod submit;
 
@@ -20,6 +21,8 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 type Answer<T> = Result<Response<T>, Status>;
+
+pub(crate) use members::service as members_service;
 
 /// The service, for the router.
 pub(crate) fn service(edge: Edge) -> LedgerServer<Service> {

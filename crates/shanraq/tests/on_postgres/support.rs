@@ -145,6 +145,10 @@ impl Node {
         names(&self.post(path, body))
     }
 
+    pub fn signal(&self, name: &str) {
+        run(Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]));
+    }
+
     pub fn open_accounts(&self) {
         let account = |id: u32| json!({ "id": id, "ledger": 1, "code": 10 });
         let body = json!({ "accounts": [account(1), account(2)] });

@@ -1,0 +1,76 @@
+//! What members of a cluster ask of their writer. Owns: who may answer, and the stream's end.
+
+use crate::edge::Edge;
+use crate::error::ApiError;
+use crate::placement::{NO_WRITER_RETRY, Place};
+use crate::wire::members::members_server::{Members, MembersServer};
+use crate::wire::members::{BlocksRequest, ConfirmReply, ConfirmRequest, SealedBlock};
+use futures::Stream;
+use ledger::Height;
+use std::pin::Pin;
+use tonic::{Request, Response, Status};
+
+/// The service, for the router.
+pub(crate) fn service(edge: Edge) -> MembersServer<Service> {
+    MembersServer::new(Service { edge })
+}
+
+/// Answers the calls.
+#[derive(Clone)]
+pub(crate) struct Service {
+    edge: Edge,
+}
+
+impl Service {
+    /// Only the writer's word is final.
+    fn is_writer(&self) -> bool {
+        let cluster = self.edge.cluster.as_ref();
+        cluster.is_some_and(|cluster| cluster.members.place() == Place::Here)
+    }
+}
+
+fn no_writer() -> Status {
+    let retry_after = NO_WRITER_RETRY;
+    ApiError::Unavailable { retry_after }.into()
+}
+
+#[tonic::async_trait]
+impl Members for Service {
+    type BlocksStream = Pin<Box<dyn Stream<Item = Result<SealedBlock, Status>> + Send>>;
+
+    async fn blocks(&self, request: Request<BlocksRequest>) -> Result<Response<Self::BlocksStream>, Status> {
+        if !self.is_writer() {
+            return Err(no_writer());
+        }
+        let feed = self.edge.node.sealed_feed(Height(request.into_inner().from));
+        let state = Some((feed, self.edge.stopping.clone()));
+        let blocks = futures::stream::unfold(state, |state| async move {
+            let (mut feed, mut stopping) = state?;
+            let next = tokio::select! {
+                next = feed.next() => next.ok_or_else(|| Status::out_of_range("the block is in the journal only")),
+                _ = stopping.wait_for(|stop| *stop) => Err(no_writer()),
+            };
+            Some(match next {
+                Ok(block) => (
+                    Ok(SealedBlock {
+                        sealed: block.to_vec(),
+                    }),
+                    Some((feed, stopping)),
+                ),
+                Err(end) => (Err(end), None),
+            })
+        });
+        Ok(Response::new(Box::pin(blocks)))
+    }
+
+    async fn confirm(&self, _: Request<ConfirmRequest>) -> Result<Response<ConfirmReply>, Status> {
+        let Some(cluster) = self.edge.cluster.as_ref().filter(|_| self.is_writer()) else {
+            return Err(no_writer());
+        };
+        if !cluster.members.confirm().await {
+            return Err(no_writer());
+        }
+        let height = self.edge.node.status().height.0;
+        Ok(Response::new(ConfirmReply { height }))
+    }
+}

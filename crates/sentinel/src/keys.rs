@@ -98,6 +98,12 @@ impl Snapshot {
         self.rows.get(key)
     }
 
+    /// The keys below a prefix, by the name that follows it.
+    pub(crate) fn below(&self, prefix: &str) -> impl Iterator<Item = (ServerName, &KeyValue)> {
+        let rows = self.rows.iter();
+        rows.filter_map(move |(key, row)| Some((key.strip_prefix(prefix)?.into(), row)))
+    }
+
     /// Who holds the leader key.
     pub(crate) fn leader(&self, paths: &Paths) -> Option<ServerName> {
         let row = self.get(&paths.leader)?;
@@ -151,6 +157,12 @@ struct Sync {
 pub(crate) struct Config {
     #[serde(default)]
     synchronous_mode: serde_json::Value,
+    /// Patroni changes nothing by itself.
+    #[serde(default)]
+    pub(crate) pause: bool,
+    /// A primary goes on without etcd while all members agree.
+    #[serde(default)]
+    pub(crate) failsafe_mode: bool,
 }
 
 impl Config {

@@ -1,7 +1,7 @@
 //! The fence: run by Patroni's `pre_promote` on the candidate, which holds the leader key and is not promoted yet.
 //!
 //! Owns: looking at every server that could have acknowledged something or still could, pointing the standbys to the
-//! candidate, and letting the promotion through when nothing acknowledged can be lost by it. Must not: promote, touch a
+//! candidate and the candidate to who is ahead of it, and letting the promotion through when nothing acknowledged can be lost by it. Must not: promote, touch a
 //! key of Patroni's, or pass because something could not be seen.
 
 mod judge;
@@ -68,6 +68,8 @@ struct Shared {
     proof: Option<Instant>,
     members: BTreeSet<ServerName>,
     pointed: BTreeSet<ServerName>,
+    /// Who has what the candidate lacks.
+    ahead: Option<ServerName>,
 }
 
 /// Waits until the promotion may go on; `tell` hears what it waits for.
@@ -112,47 +114,65 @@ async fn all(
     .await
 }
 
-/// Looks at one server again and again, and points it to the candidate when Patroni does not.
+/// Looks at one server again and again. Points a standby to the candidate when Patroni does not, and the candidate to
+/// who is ahead of it.
 async fn watch(
     options: &FenceOptions,
     mut server: Server<'_>,
     to: &FenceServer,
     shared: &Mutex<Shared>,
 ) -> std::convert::Infallible {
-    let is_own = to.name == options.name;
     let mut since: Option<Instant> = None;
     let mut wait = options.patience();
     loop {
         let sight = server.look().await;
-        let mut strays = false;
-        {
-            let mut shared = shared.lock().expect("nobody panics");
-            if let (true, Sight::Standby { position, .. }) = (is_own, &sight) {
-                shared.own = *position;
+        let source = shared.lock().expect("nobody panics").note(options, to, sight);
+        match source {
+            None => since = None,
+            Some(source) if since.get_or_insert_with(Instant::now).elapsed() >= wait => {
+                if server.stream_from(source).await.is_ok() {
+                    shared
+                        .lock()
+                        .expect("nobody panics")
+                        .pointed
+                        .insert(to.name.clone());
+                }
+                since = None;
+                wait = AGAIN_AFTER;
             }
-            if let Sight::Standby {
-                follows_candidate, ..
-            } = &sight
-            {
-                let is_proved = shared.proof.is_some_and(|at| at.elapsed() < PROOF_WITHIN);
-                strays = !is_own && !follows_candidate && is_proved && shared.members.contains(&to.name);
-            }
-            shared.sights.insert(to.name.clone(), sight);
-        }
-        if !strays {
-            since = None;
-        } else if since.get_or_insert_with(Instant::now).elapsed() >= wait {
-            if server.point_here().await.is_ok() {
-                shared
-                    .lock()
-                    .expect("nobody panics")
-                    .pointed
-                    .insert(to.name.clone());
-            }
-            since = None;
-            wait = AGAIN_AFTER;
+            Some(_) => {}
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+impl Shared {
+    /// Takes a look in; tells from whom the server should stream instead, if from another. Nothing is changed without a
+    /// fresh proof that the leader key is ours.
+    fn note<'a>(
+        &mut self,
+        options: &'a FenceOptions,
+        to: &FenceServer,
+        sight: Sight,
+    ) -> Option<&'a FenceServer> {
+        let is_own = to.name == options.name;
+        let mut source = None;
+        if let Sight::Standby {
+            position,
+            follows_candidate,
+        } = &sight
+        {
+            if is_own {
+                self.own = *position;
+                let ahead = self.ahead.as_ref();
+                source = options.servers.iter().find(|server| Some(&server.name) == ahead);
+            } else if !follows_candidate && self.members.contains(&to.name) {
+                source = Some(options.own());
+            }
+        }
+        self.sights.insert(to.name.clone(), sight);
+        let is_proved = self.proof.is_some_and(|at| at.elapsed() < PROOF_WITHIN);
+        source.filter(|_| is_proved)
     }
 }
 
@@ -179,6 +199,7 @@ impl Fence<'_> {
                     return Ok(Passed { took, pointed });
                 }
                 Ok(Verdict::Ahead(who)) => {
+                    self.shared.lock().expect("nobody panics").ahead = Some(who.clone());
                     let since = *ahead_since.get_or_insert_with(Instant::now);
                     if since.elapsed() >= self.options.grace() {
                         return Err(SentinelError::Ahead {
@@ -190,6 +211,7 @@ impl Fence<'_> {
                 }
                 Ok(Verdict::Wait(reason)) => {
                     ahead_since = None;
+                    self.shared.lock().expect("nobody panics").ahead = None;
                     self.explain(&reason)
                 }
                 Err(error @ SentinelError::Superseded { .. }) => return Err(error),

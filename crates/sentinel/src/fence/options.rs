@@ -23,11 +23,11 @@ pub struct FenceOptions {
     pub password_file: PathBuf,
     /// The role that standbys stream as.
     pub replication_user: String,
-    /// How long Patroni is given to point the standbys to the candidate by itself, in ms. Default: 300.
+    /// How long Patroni is given to point the standbys to the candidate by itself, in ms. Default: 100.
     #[serde(default = "FenceOptions::default_patience_ms")]
     pub patience_ms: u32,
-    /// How long another one may be ahead before the promotion is refused, in ms: a candidate that still receives catches
-    /// up. Default: 1000.
+    /// How long another one may be ahead before the promotion is refused, in ms: the candidate is given what it lacks from
+    /// there first. Default: 3000.
     #[serde(default = "FenceOptions::default_grace_ms")]
     pub grace_ms: u32,
     /// After how long somebody else should try, in s: what this host cannot see, another may. Default: 60.
@@ -53,11 +53,11 @@ pub struct FenceServer {
 
 impl FenceOptions {
     fn default_patience_ms() -> u32 {
-        300
+        100
     }
 
     fn default_grace_ms() -> u32 {
-        1000
+        3000
     }
 
     fn default_give_up_s() -> u32 {

@@ -65,18 +65,17 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Points a standby to the candidate. Patroni takes these settings out again as soon as it says the same itself.
-    pub(super) async fn point_here(&mut self) -> Result<(), String> {
-        let own = self.options.own();
+    /// Has a standby stream from another server. Patroni takes these settings out again as soon as it wants others.
+    pub(super) async fn stream_from(&mut self, source: &FenceServer) -> Result<(), String> {
         let conninfo = format!(
             "host={} port={} user={} passfile={} application_name={} sslmode=prefer",
-            own.host,
-            own.port,
+            source.host,
+            source.port,
             self.options.replication_user,
             self.to.passfile.display(),
             self.to.name
         );
-        // Each by itself: ALTER SYSTEM does not run in a transaction. The slot at the candidate may not exist.
+        // Each by itself: ALTER SYSTEM does not run in a transaction. The slot may not exist there.
         self.run(&format!("alter system set primary_conninfo = '{conninfo}'"))
             .await?;
         self.run("alter system set primary_slot_name = ''").await?;

@@ -227,6 +227,10 @@ fn acknowledged_transfers_are_there_exactly_once_after_one_kill_of_each_kind() {
         };
         // Whatever fails here must end the clients too.
         let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let handed = cluster.command("handover", &[]);
+            assert!(handed.status.success(), "{handed:?}");
+            cluster.wait("healthy after the handover", |status| status["healthy"] == true);
+            gap("handover");
             cluster.kill("writer", "node");
             gap("writer's node");
             cluster.kill("primary", "postgres");

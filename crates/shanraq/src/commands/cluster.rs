@@ -64,6 +64,13 @@ enum Action {
         #[arg(long)]
         back: bool,
     },
+    /// Have the writer answer what it took in and give its place to another node: a pause, no error.
+    Handover {
+        #[command(flatten)]
+        place: Place,
+        /// The host whose node shall write. Default: whoever is elected.
+        host: Option<String>,
+    },
     /// What `up --detach` runs: the supervisor alone.
     #[command(hide = true)]
     Supervise(Place),
@@ -226,6 +233,15 @@ pub fn run(args: &ClusterArgs) -> Result<bool> {
         Action::Drain { place, host, back } => {
             let local = Local::open(&place.dir)?;
             cluster::drain(local.topology(), &HostName(host.clone()), !back)?;
+        }
+        Action::Handover { place, host } => {
+            let local = Local::open(&place.dir)?;
+            let done = cluster::hand_over(&local, host.clone().map(HostName).as_ref())?;
+            let seconds = done.took.as_secs_f64();
+            println!(
+                "{} writes instead of {}, after {seconds:.2} s",
+                done.to, done.from
+            );
         }
         Action::Supervise(place) => {
             let stop = stop_flag()?;

@@ -29,7 +29,7 @@ defaults
     option srvtcpka
     option dontlognull
     retries 2
-    option redispatch
+    option redispatch 1
 
 frontend health
     mode http
@@ -97,7 +97,8 @@ frontend api
 }
 
 /// The nodes, by what their check asks for. A silent host is noticed by TCP within five seconds where a check is not
-/// asked; a node that is marked down keeps the requests that it has, since it may still answer them.
+/// asked; a node that is marked down keeps the requests that it has, since it may still answer them. HAProxy waits a second
+/// before it tries elsewhere where a pool has one server alone, or the time to connect, if that is less: so that is short.
 fn pool(name: &str, check: &str, topology: &Topology) -> String {
     let mut text = format!(
         "
@@ -107,6 +108,8 @@ backend {name}
     http-check send meth GET uri {check} ver HTTP/1.1 hdr host {name}
     http-check expect status 200
     timeout check 500ms
+    timeout connect 200ms
+    retries 3
     retry-on conn-failure
     srvtcpka-idle 2s
     srvtcpka-intvl 1s

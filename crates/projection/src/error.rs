@@ -174,3 +174,54 @@ fn text(error: &tokio_postgres::Error) -> String {
         |refusal| format!("{} ({})", refusal.message(), refusal.code().code()),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_stands_in_its_own_text() {
+        let height = Height(7);
+        let (text, word) = (String::new, "x");
+        let errors = [
+            ProjectionError::Schema { found: 0, known: 2 },
+            ProjectionError::Option {
+                field: word,
+                reason: text(),
+            },
+            ProjectionError::Lineage {
+                height,
+                projected: text(),
+                found: text(),
+            },
+            ProjectionError::Moved { height },
+            ProjectionError::Journal(JournalError::Stopped),
+            ProjectionError::JournalDatabase(PostgresError::Superseded(word)),
+            ProjectionError::Differs {
+                height,
+                entry: 0,
+                detail: text(),
+            },
+            ProjectionError::UnknownRules {
+                height,
+                found: 2,
+                known: 1,
+            },
+            ProjectionError::Tables(text()),
+            ProjectionError::System {
+                action: word,
+                source: io::ErrorKind::Other.into(),
+            },
+        ];
+        let codes: Vec<_> = errors.iter().map(ProjectionError::code).collect();
+        let numbers = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+        assert_eq!(codes, numbers.map(|number| format!("PRJ-{number:04}")));
+        for error in &errors {
+            let text = error.to_string();
+            assert!(text.starts_with(&format!("{}: ", error.code())), "{text}");
+        }
+        let transient: Vec<_> = errors.iter().filter(|error| error.is_transient()).collect();
+        assert_eq!(transient.len(), 1, "{transient:?}");
+        assert_eq!(transient[0].code(), "PRJ-0008");
+    }
+}

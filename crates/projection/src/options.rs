@@ -130,3 +130,29 @@ impl Default for Pace {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_printed() {
+        let mut options = ServerOptions::new("a", 1, "books", "projector");
+        options.password = Some(Secret::new("secret"));
+        let printed = format!("{options:?} {:?} {}", options.config("test"), options.target());
+        assert!(!printed.contains("secret"), "{printed}");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_by_name() {
+        let refused = |change: fn(&mut ServerOptions)| {
+            let mut options = ServerOptions::new("a", 1, "books", "projector");
+            change(&mut options);
+            options.check().unwrap_err().to_string()
+        };
+        assert!(refused(|it| it.hosts.clear()).contains("`hosts`"));
+        assert!(refused(|it| it.hosts[0].0.clear()).contains("`hosts`"));
+        assert!(refused(|it| it.database.clear()).contains("`database`"));
+        assert!(refused(|it| it.user.clear()).contains("`user`"));
+    }
+}

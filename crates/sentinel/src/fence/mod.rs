@@ -247,9 +247,10 @@ impl Fence<'_> {
                 let reason = "it takes writes already".to_owned();
                 return Err(SentinelError::Candidate(reason));
             }
-            // Its place is at least what it says, also while it reads its own log: too low a place holds, never passes.
-            let lsn = shared.own.map_or(0, |own| own.lsn);
-            let own = Position { timeline, lsn };
+            let own = shared
+                .own
+                .ok_or_else(|| SentinelError::Candidate("it does not answer yet".into()))?;
+            let own = Position { timeline, ..own };
             let sights = &shared.sights;
             judge(
                 &self.options.name,

@@ -12,10 +12,11 @@ use tokio_postgres::{Client, NoTls, Row};
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// `pg_last_wal_receive_lsn` is null until a standby has read its own log to the end and asks for more: before that its
-/// place is unknown. Where it is not null the server stands at the greater of what was received and what was replayed.
+/// place is unknown. Where it is not null the server stands at the greater of what was received and what was replayed. Of
+/// the candidate ($1) the greater is enough: a place that is too low holds a promotion and never lets one through.
 /// The timeline is the receiver's; without one it is the control file's, which may lag.
 const LOOK: &str = "select pg_is_in_recovery(),
- case when pg_last_wal_receive_lsn() is not null
+ case when $1 or pg_last_wal_receive_lsn() is not null
    then (greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0')::bigint end,
  r.sender_host, r.sender_port,
  coalesce(r.received_tli, (select timeline_id from pg_control_checkpoint()))
@@ -41,7 +42,7 @@ impl<'a> Server<'a> {
 
     /// One look. A connection that failed is made anew at the next.
     pub(super) async fn look(&mut self) -> Sight {
-        match self.ask(LOOK).await {
+        match self.ask().await {
             Ok(row) => self.sight(&row),
             Err(reason) => Sight::Unseen(reason),
         }
@@ -88,9 +89,10 @@ impl<'a> Server<'a> {
         self.finish(done)
     }
 
-    async fn ask(&mut self, sql: &str) -> Result<Row, String> {
+    async fn ask(&mut self) -> Result<Row, String> {
+        let is_candidate = self.to.name == self.options.name;
         let client = self.client().await?;
-        let answer = timeout(ANSWER_WITHIN, client.query_one(sql, &[])).await;
+        let answer = timeout(ANSWER_WITHIN, client.query_one(LOOK, &[&is_candidate])).await;
         self.finish(answer)
     }
 

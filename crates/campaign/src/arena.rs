@@ -1,8 +1,8 @@
 //! The cluster that is disturbed: made by the product's own commands, in a directory of its own, hosts in namespaces.
 
-use crate::faults::{Nemesis, clocks};
+use crate::faults::{Nemesis, clocks, disks};
 use anyhow::{Context, Result, ensure};
-use cluster::{HostMode, Local, Role};
+use cluster::{HostMode, Local, Order, ProcessKind, Role, Target, Verb};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -19,11 +19,11 @@ pub struct Arena {
 
 impl Arena {
     /// Sets a cluster up in a directory; what an earlier campaign left there is ended and removed. With `keep`, a healthy
-    /// one that runs there is taken as it is.
+    /// one that runs there is taken as it is; with `small_disks`, each host of a new one has disks of its own that can be filled.
     ///
     /// # Errors
     /// It does not become healthy, or the directory is closed to user `postgres`.
-    pub fn up(directory: &Path, program: &Path, keep: bool) -> Result<Self> {
+    pub fn up(directory: &Path, program: &Path, keep: bool, small_disks: bool) -> Result<Self> {
         if let Some(arena) = Self::running(directory, program).filter(|_| keep) {
             return Ok(arena);
         }
@@ -34,18 +34,14 @@ impl Arena {
                 directory.display()
             );
             end(program, directory)?;
+            disks::unmount(&directory.canonicalize()?)?;
             std::fs::remove_dir_all(directory)?;
         }
-        describe(directory, program)?;
+        describe(directory, program, small_disks)?;
         let mut command = Command::new(program);
         command.args(["cluster", "up", "--hosts", "netns", "--detach"]);
         command.args(["--within-seconds", &UP_WITHIN_S.to_string(), "--dir"]);
-        let output = command.arg(directory).output()?;
-        ensure!(
-            output.status.success(),
-            "the cluster does not come up: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        finish(command.arg(directory)).context("the cluster does not come up")?;
         let local = Local::open(directory)?;
         Ok(Self {
             program: program.to_owned(),
@@ -63,12 +59,14 @@ impl Arena {
         healthy.then_some(arena)
     }
 
-    /// Ends it; its files stay.
+    /// Ends it; its files stay, but for those on disks of its own, which are in files below `disks`.
     ///
     /// # Errors
     /// Something would not end.
     pub fn down(&self) -> Result<()> {
-        end(&self.program, self.nemesis.local().directory())
+        let directory = self.nemesis.local().directory();
+        end(&self.program, directory)?;
+        disks::unmount(directory)
     }
 
     /// Who disturbs it.
@@ -119,6 +117,71 @@ impl Arena {
         }
     }
 
+    /// Walks the whole journal: copies it out of PostgreSQL, block by block with every hash compared, and has the copy's
+    /// chain, results and balances verified by a replay. Nodes are stopped meanwhile. Gives what the verification says.
+    ///
+    /// # Errors
+    /// A block, a result or a balance is not as it must be.
+    pub fn verify(&self, folder: &Path) -> Result<String> {
+        self.order_nodes(Verb::Stop)?;
+        let verified = self.copy_and_verify(&folder.join("journal"));
+        self.order_nodes(Verb::Start)?;
+        verified
+    }
+
+    fn copy_and_verify(&self, copy: &Path) -> Result<String> {
+        let local = self.nemesis.local();
+        let topology = local.topology();
+        let primary = self
+            .nemesis
+            .look()?
+            .primary
+            .context("PostgreSQL has no primary")?;
+        let host = topology.host(&primary)?;
+        let names: Vec<&str> = topology.hosts.iter().map(|host| host.name.0.as_str()).collect();
+        let server = format!(
+            "postgresql://shanraq_writer@{}:{}/shanraq",
+            host.address, topology.ports.postgres
+        );
+        let config = &host.directories.config;
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &cluster::namespace(local.directory(), &primary)]);
+        command.arg(&self.program).args(["migrate", "--from", &server]);
+        command
+            .arg("--from-password-file")
+            .arg(config.join("writer.password"));
+        command.arg("--key-file").arg(config.join("ledger-keys"));
+        command.args(["--durability", "standbys", "--standbys", &names.join(",")]);
+        finish(command.arg("--to").arg(copy)).context("copying the journal")?;
+        let mut command = Command::new(&self.program);
+        let said = finish(command.args(["verify", "--dir"]).arg(copy)).context("verifying the copy")?;
+        std::fs::remove_dir_all(copy)?;
+        Ok(said)
+    }
+
+    fn order_nodes(&self, verb: Verb) -> Result<()> {
+        let local = self.nemesis.local();
+        for host in local.topology().hosts_with(Role::Node) {
+            let target = Target {
+                host: host.name.clone(),
+                process: Some(ProcessKind::Node),
+            };
+            cluster::send(local.directory(), &Order { verb, target })?;
+        }
+        let deadline = Instant::now() + Duration::from_secs(70);
+        while verb == Verb::Stop && self.has_node()? {
+            ensure!(Instant::now() < deadline, "the nodes do not end");
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    fn has_node(&self) -> Result<bool> {
+        let status = self.nemesis.look()?;
+        let mut processes = status.hosts.iter().flat_map(|host| &host.processes);
+        Ok(processes.any(|process| process.process == ProcessKind::Node && process.process_id.is_some()))
+    }
+
     /// Copies every log below a folder, for those who look into a round that failed.
     ///
     /// # Errors
@@ -149,12 +212,15 @@ impl Arena {
 }
 
 /// Writes the topology of a new cluster: the product's own, with a clock for each node where that can be had.
-fn describe(directory: &Path, program: &Path) -> Result<()> {
+fn describe(directory: &Path, program: &Path, small_disks: bool) -> Result<()> {
     let local = cluster::prepare(directory, Some(HostMode::Netns), program)?;
     let mut topology = local.topology().clone();
     let node = topology.programs.shanraq.clone();
     if let Some(with_clock) = clocks::prepare(local.directory(), &node)? {
         topology.programs.shanraq = with_clock;
+    }
+    if small_disks {
+        disks::mount(local.directory(), &mut topology)?;
     }
     let text = toml::to_string_pretty(&topology).context("a topology is a table")?;
     std::fs::write(directory.join("cluster.toml"), text)?;
@@ -163,12 +229,22 @@ fn describe(directory: &Path, program: &Path) -> Result<()> {
 
 fn end(program: &Path, directory: &Path) -> Result<()> {
     let mut command = Command::new(program);
-    command.args(["cluster", "down", "--dir"]).arg(directory);
-    let output = command.output()?;
+    finish(command.args(["cluster", "down", "--dir"]).arg(directory)).context("the cluster does not end")?;
+    Ok(())
+}
+
+/// Runs it to its end and gives what it said.
+fn finish(command: &mut Command) -> Result<String> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     ensure!(
         output.status.success(),
-        "the cluster does not end: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
+        "{}: {} {}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
     );
-    Ok(())
+    Ok(text(&output.stdout))
 }

@@ -16,6 +16,8 @@ pub struct Report {
     pub unavailable: Vec<(Fault, String)>,
     /// Rounds that could not be ended: the cluster did not heal, or could not be looked at.
     pub broken: Vec<(Fault, u64, String)>,
+    /// What a walk through the whole journal said at the end; an error if something is not as it must be.
+    pub verified: Option<Result<String, String>>,
 }
 
 /// One fault's row.
@@ -59,14 +61,15 @@ impl Report {
             .collect()
     }
 
-    /// Rounds with a broken promise, and those that could not be ended.
+    /// Rounds with a broken promise, those that could not be ended, and a journal that does not verify.
     #[must_use]
     pub fn failures(&self) -> usize {
         let failed = self
             .outcomes
             .iter()
             .filter(|outcome| !outcome.problems.is_empty());
-        failed.count() + self.broken.len()
+        let journal = matches!(self.verified, Some(Err(_)));
+        failed.count() + self.broken.len() + usize::from(journal)
     }
 
     /// All of it as JSON.
@@ -81,6 +84,7 @@ impl Report {
             "rows_checked": sum(|outcome| outcome.rows),
             "failures": self.failures(),
             "faults": self.rows(),
+            "verified": self.verified.as_ref().map(Result::is_ok),
             "rounds": self.outcomes.iter().map(round_json).collect::<Vec<_>>(),
             "unavailable": self.unavailable.iter().map(|(fault, why)| [fault.name(), why]).collect::<Vec<_>>(),
             "broken": self.broken.iter().map(|(fault, seed, why)| serde_json::json!({
@@ -137,6 +141,15 @@ impl Report {
         }
         for (fault, seed, why) in &self.broken {
             let _ = writeln!(text, "\nNot ended: `{fault}`, seed {seed}: {why}.");
+        }
+        if let Some(verified) = &self.verified {
+            let (Ok(said) | Err(said)) = verified;
+            let word = if verified.is_ok() {
+                "verifies"
+            } else {
+                "does NOT verify"
+            };
+            let _ = writeln!(text, "\nThe whole journal {word}:\n\n```\n{said}\n```");
         }
         text
     }
@@ -226,6 +239,7 @@ mod tests {
             ],
             unavailable: vec![(Fault::WalFull, "no small disk".to_owned())],
             broken: vec![(Fault::HostSilent, 9, "not healthy".to_owned())],
+            verified: Some(Err("results differ at height 3".to_owned())),
         };
         let rows = report.rows();
         assert_eq!((rows.len(), rows[0].injections, rows[0].failed), (1, 3, 1));
@@ -233,7 +247,7 @@ mod tests {
             (rows[0].writes_ms, rows[0].writes_client_ms),
             ([900, 3_000], [1_800, 6_000])
         );
-        assert_eq!(report.failures(), 2);
+        assert_eq!(report.failures(), 3);
         let text = report.markdown();
         for wanted in [
             "3 injections",

@@ -25,6 +25,8 @@ const WARM_UP_WITHIN: Duration = Duration::from_secs(60);
 const MOMENT_MS: std::ops::Range<u64> = 200..1_500;
 /// How long a fault lasts at least.
 const HOLD_MS: std::ops::Range<u64> = 1_500..4_000;
+/// How long a fault lasts at least whose danger lies in the end of Patroni's leader key, which lives for 20 s.
+const HOLD_FAILOVER_MS: std::ops::Range<u64> = 23_000..30_000;
 /// How long the cluster may take to write on while a fault lasts: Patroni alone takes 20 s to see a lost host.
 const RECOVER_WITHIN: Duration = Duration::from_secs(45);
 /// Writes go on when none is older than this …
@@ -90,11 +92,17 @@ pub struct Sealed {
     pub seal: Seal,
 }
 
-/// Runs a round. Its record is left in the folder when something is wrong.
+/// Runs a round. Its record is left in the folder when something is wrong, or with `keep_record`.
 ///
 /// # Errors
 /// The cluster did not become healthy, or could not be looked at: nothing can be said of what follows on it.
-pub async fn run(arena: &Arena, plan: Plan, world: World, folder: &Path) -> Result<(Outcome, Sealed)> {
+pub async fn run(
+    arena: &Arena,
+    plan: Plan,
+    world: World,
+    folder: &Path,
+    keep_record: bool,
+) -> Result<(Outcome, Sealed)> {
     let mut random = StdRng::seed_from_u64(plan.seed);
     block_in_place(|| arena.wait_until_healthy(HEALTHY_WITHIN)).context("before the round")?;
     let panics = block_in_place(|| arena.panics());
@@ -130,7 +138,7 @@ pub async fn run(arena: &Arena, plan: Plan, world: World, folder: &Path) -> Resu
     if new_panics > 0 {
         problems.push(format!("nodes logged {new_panics} panics"));
     }
-    if !problems.is_empty() {
+    if !problems.is_empty() || keep_record {
         write(&folder.join("record.jsonl"), &all)?;
     }
     let outcome = Outcome {
@@ -210,12 +218,16 @@ async fn disturb(
 ) -> Result<(String, Moment, Duration, bool)> {
     let nemesis = arena.nemesis();
     let cast = block_in_place(|| Cast::of(nemesis.local(), &nemesis.look()?))?;
-    let hold = Duration::from_millis(random.random_range(HOLD_MS));
+    let range = match fault.expect() {
+        Expect::Failover => HOLD_FAILOVER_MS,
+        Expect::Recovery | Expect::Patience => HOLD_MS,
+    };
+    let hold = Duration::from_millis(random.random_range(range));
     let (began, from) = (Instant::now(), record.now());
     let done = block_in_place(|| nemesis.inject(fault, &cast, random))?;
     tokio::time::sleep(hold.saturating_sub(began.elapsed())).await;
     let recovered = match fault.expect() {
-        Expect::Recovery => wait_for_writes(record, STABLE, RECOVER_WITHIN).await,
+        Expect::Recovery | Expect::Failover => wait_for_writes(record, STABLE, RECOVER_WITHIN).await,
         Expect::Patience => wait_for_writes(record, Duration::ZERO, Duration::ZERO).await,
     };
     Ok((done, from, began.elapsed(), recovered))

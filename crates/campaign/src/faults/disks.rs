@@ -1,8 +1,8 @@
-//! Disks that are full. Owns: the file that fills them. Only a disk of a host's own is ever filled.
+//! Small disks, a file system in a file each, and the files that fill them. Only a disk of a host's own is ever filled.
 
 use super::shell::run;
-use anyhow::{Context, Result};
-use cluster::{Host, Local};
+use anyhow::{Context, Result, ensure};
+use cluster::{Host, Local, Topology};
 use std::path::{Path, PathBuf};
 
 /// Which disk.
@@ -17,6 +17,45 @@ pub enum Which {
 const FILLER: &str = "campaign-filler";
 /// A larger disk is nobody's test disk.
 const BYTES_MAX: u64 = 8 << 30;
+/// The least that a topology takes; PostgreSQL keeps at most half of it as log. The files are sparse.
+const DISK_GIB: u64 = 4;
+
+/// Gives each host of a cluster that does not run yet two disks: for its data, and for PostgreSQL's log.
+///
+/// # Errors
+/// The kernel refuses, or we are not root.
+pub fn mount(directory: &Path, topology: &mut Topology) -> Result<()> {
+    let images = directory.join("disks");
+    std::fs::create_dir_all(&images)?;
+    for host in &mut topology.hosts {
+        let data = host.directories.data.clone();
+        let log = data.with_file_name("log-disk");
+        for (name, at) in [("data", &data), ("log", &log)] {
+            let image = images.join(format!("{}-{name}", host.name)).display().to_string();
+            run("truncate", &["-s", &format!("{DISK_GIB}G"), &image])?;
+            run("mkfs.ext4", &["-q", "-F", &image])?;
+            std::fs::create_dir_all(at)?;
+            run("mount", &["-o", "loop", &image, &at.display().to_string()])?;
+        }
+        host.disk_gb = Some(DISK_GIB);
+        // initdb wants an empty directory, and a file system has `lost+found` at its root.
+        host.directories.wal = Some(log.join("wal"));
+    }
+    Ok(())
+}
+
+/// Takes away every disk below a cluster's directory; the cluster does not run any more.
+///
+/// # Errors
+/// One is in use.
+pub fn unmount(directory: &Path) -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/mounts")?;
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    for place in places.filter(|place| Path::new(place).starts_with(directory)) {
+        run("umount", &[place])?;
+    }
+    Ok(())
+}
 
 /// Why it cannot be filled, if it cannot.
 pub fn unavailable(local: &Local, which: Which) -> Option<String> {
@@ -61,27 +100,26 @@ pub fn free(local: &Local) -> Result<()> {
 }
 
 fn places(host: &Host) -> Vec<PathBuf> {
-    let log = host.directories.wal.clone();
-    std::iter::once(host.directories.data.clone())
-        .chain(log)
-        .collect()
+    let data = host.directories.data.clone();
+    std::iter::once(data).chain(log_disk(host)).collect()
+}
+
+/// The root of the file system that holds the log.
+fn log_disk(host: &Host) -> Option<PathBuf> {
+    Some(host.directories.wal.as_ref()?.parent()?.to_owned())
 }
 
 fn own_disk(local: &Local, host: &Host, which: Which) -> Result<PathBuf> {
-    let directories = &host.directories;
     let directory = match which {
-        Which::Data => directories.data.clone(),
-        Which::Log => directories
-            .wal
-            .clone()
-            .context("the log has no directory of its own")?,
+        Which::Data => host.directories.data.clone(),
+        Which::Log => log_disk(host).context("the log has no disk of its own")?,
     };
     let device = |path: &Path| -> Result<String> { run("stat", &["-c", "%d", &path.display().to_string()]) };
     let size = run("stat", &["-f", "-c", "%b %S", &directory.display().to_string()])?;
     let (blocks, block) = size.split_once(' ').context("stat says nothing")?;
     let bytes = blocks.parse::<u64>()? * block.parse::<u64>()?;
     let shared = device(&directory)? == device(local.directory())?;
-    anyhow::ensure!(
+    ensure!(
         !shared && bytes <= BYTES_MAX,
         "{} is on no small disk of its own",
         directory.display()

@@ -10,6 +10,8 @@ pub enum Expect {
     Recovery,
     /// Writes must stop, or may: it is held for a drawn time.
     Patience,
+    /// As recovery, and what is dangerous comes only when Patroni's leader key runs out: it is held beyond that.
+    Failover,
 }
 
 macro_rules! faults {
@@ -57,12 +59,12 @@ faults! {
     ReplicaKill "replica-kill" Recovery "SIGKILL of a PostgreSQL replica";
     ReplicaFreeze "replica-freeze" Recovery "SIGSTOP of a PostgreSQL replica";
     PatroniKill "patroni-kill" Recovery "SIGKILL of the primary's Patroni";
-    PatroniFreeze "patroni-freeze" Recovery "SIGSTOP of the primary's Patroni";
+    PatroniFreeze "patroni-freeze" Failover "SIGSTOP of the primary's Patroni";
     EtcdLeaderKill "etcd-leader-kill" Recovery "SIGKILL of the etcd member that leads";
     EtcdLeaderFreeze "etcd-leader-freeze" Recovery "SIGSTOP of the etcd member that leads";
     HaproxyKill "haproxy-kill" Recovery "SIGKILL of a HAProxy";
     HaproxyFreeze "haproxy-freeze" Recovery "SIGSTOP of a HAProxy";
-    DoubleFreeze "double-freeze" Recovery "SIGSTOP of the primary's and of one standby's Patroni: the polled voter goes on acknowledging";
+    DoubleFreeze "double-freeze" Failover "SIGSTOP of the primary's and of one standby's Patroni: the polled voter goes on acknowledging";
     HostRefusing "host-refusing" Recovery "the primary's host lost: everything killed, connections are refused";
     HostSilent "host-silent" Recovery "the primary's host lost: everything killed, packets get no answer";
     HostEtcdRefusing "host-etcd-refusing" Recovery "the host lost that leads etcd, connections are refused";

@@ -2,7 +2,7 @@
 
 mod cast;
 pub mod clocks;
-mod disks;
+pub mod disks;
 mod fault;
 mod nemesis;
 mod shell;

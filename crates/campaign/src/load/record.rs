@@ -145,7 +145,7 @@ pub struct Attempt<'a> {
     pub may_have_repeated: bool,
 }
 
-/// Writes calls and reads, one JSON object a line, for those who look into a round that failed.
+/// Writes calls, reads and when each client was answered, one JSON object a line, for those who look into a round that failed.
 ///
 /// # Errors
 /// The disk refuses.
@@ -169,6 +169,14 @@ pub fn write(path: &Path, all: &Everything) -> Result<()> {
             "account": read.account.0.to_string(),
             "consistency": format!("{:?}", read.consistency),
             "seen": format!("{:?}", read.seen),
+        });
+        writeln!(file, "{line}")?;
+    }
+    for mark in &all.marks {
+        let line = json!({
+            "at_ns": mark.at.0,
+            "client": mark.client,
+            "answered": format!("{:?}", mark.kind),
         });
         writeln!(file, "{line}")?;
     }

@@ -7,6 +7,8 @@ mod log;
 mod port;
 mod progress;
 mod remote;
+#[cfg(test)]
+mod runbooks;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -58,6 +58,51 @@ impl Nemesis {
     pub fn unavailable(&self, fault: Fault) -> Option<String> {
         match fault {
             Fault::DataFull => disks::unavailable(&self.local, disks::Which::Data),
+            Fault::WalFull => disks::unavailable(&self.local, disks::Which::Log),
+            Fault::ClockAhead | Fault::ClockBehind => clocks::unavailable(&self.local),
+            _ => None,
+        }
+    }
+
+    /// Makes a fault and says to whom.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn inject(&self, fault: Fault, cast: &Cast, random: &mut StdRng) -> Result<String> {
+        use ProcessKind::{Etcd, Haproxy, Node, Patroni, Postgres, Postmaster};
+        let (writer, primary, leader) = (&cast.writer, &cast.primary, &cast.etcd_leader);
+        match fault {
+            Fault::WriterKill => self.order(Verb::Kill, writer, Some(Node)),
+            Fault::WriterFreeze => self.order(Verb::Freeze, writer, Some(Node)),
+            Fault::FollowerKill => self.order(Verb::Kill, &cast.another(writer, random), Some(Node)),
+            Fault::FollowerFreeze => self.order(Verb::Freeze, &cast.another(writer, random), Some(Node)),
+            Fault::PrimaryKill => self.order(Verb::Kill, primary, Some(Postgres)),
+            Fault::PrimaryFreeze => self.order(Verb::Freeze, primary, Some(Postgres)),
+            Fault::PostmasterKill => self.order(Verb::Kill, primary, Some(Postmaster)),
+            Fault::PostmasterFreeze => self.order(Verb::Freeze, primary, Some(Postmaster)),
+            Fault::ReplicaKill => self.order(Verb::Kill, &cast.another(primary, random), Some(Postgres)),
+            Fault::ReplicaFreeze => self.order(Verb::Freeze, &cast.another(primary, random), Some(Postgres)),
+            Fault::PatroniKill => self.order(Verb::Kill, primary, Some(Patroni)),
+            Fault::PatroniFreeze => self.order(Verb::Freeze, primary, Some(Patroni)),
+            Fault::EtcdLeaderKill => self.order(Verb::Kill, leader, Some(Etcd)),
+            Fault::EtcdLeaderFreeze => self.order(Verb::Freeze, leader, Some(Etcd)),
+            Fault::HaproxyKill => self.order(Verb::Kill, &cast.balancer(random), Some(Haproxy)),
+            Fault::HaproxyFreeze => self.order(Verb::Freeze, &cast.balancer(random), Some(Haproxy)),
+            Fault::DoubleFreeze => {
+                let standby = cast.another(primary, random);
+                self.order(Verb::Freeze, &standby, Some(Patroni))?;
+                self.order(Verb::Freeze, primary, Some(Patroni))?;
+                Ok(format!("freeze {standby}/patroni and {primary}/patroni"))
+            }
+            Fault::HostRefusing => self.order(Verb::Kill, primary, None),
+            Fault::HostEtcdRefusing => self.order(Verb::Kill, leader, None),
+            Fault::HostSilent => self.lose_silently(primary),
+            Fault::HostEtcdSilent => self.lose_silently(leader),
+            Fault::FastShutdown => self.order(Verb::Stop, primary, Some(Postgres)),
+            Fault::EtcdQuorum => self.end_quorum(cast, random),
+            Fault::RollingRestart => self.restart_all(cast),
+            Fault::TwoAtOnce => self.two_at_once(cast, random),
+            Fault::DataFull => disks::fill(&self.local, self.host(primary)?, disks::Which::Data),
             Fault::WalFull => self.fill_log(primary),
             Fault::ClockAhead => self.shift_next_writer(cast, 3_600),
             Fault::ClockBehind => self.shift_next_writer(cast, -3_600),
@@ -178,9 +223,9 @@ impl Nemesis {
         let said = disks::fill(&self.local, host, disks::Which::Log)?;
         let text = "do $$ begin for i in 1..40 loop perform pg_switch_wal(); perform pg_sleep(0.1); end loop; end $$";
         // PostgreSQL may end in the middle of it, which is what is sought.
-        let used_up = shell::sql(&self.local, host, &[text]).is_err();
+        let ended = shell::sql(&self.local, host, &[text]).is_err();
         Ok(format!(
-            "{said} and use its segments up (PostgreSQL ended: {used_up})"
+            "{said} and use its segments up (PostgreSQL ended: {ended})"
         ))
     }
 

@@ -25,7 +25,8 @@ use storage::{DirectoryLock, FileSystem, KeyRing, Storage};
 ///
 /// Nodes of the source must be stopped; one that still writes to PostgreSQL loses its term. The source is left as it is
 /// (in PostgreSQL with one more block, which ends whatever was under way). The target must be empty, its schema made by
-/// `shanraq journal migrate`. A migration into a directory that was interrupted goes on when it is repeated.
+/// `shanraq journal migrate`. A migration into a directory that was interrupted goes on when it is repeated; until it is
+/// done the directory has `.migrating` behind its name.
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
     /// Data directory, or `postgresql://user@host:port/database` of a member of `shanraq_writer`.
@@ -75,8 +76,9 @@ enum Place {
     Postgres(Box<PostgresOptions>),
 }
 
-/// The file that stands in a target directory until all of it is there and proved.
-const MARKER: &str = "migration-unfinished";
+/// Beside the target directory, with this behind its name, stands what is being filled. It takes the target's name when
+/// all of it is there and proved, so that no node can be started on a part.
+const UNFINISHED: &str = ".migrating";
 
 /// Runs the command.
 pub fn run(args: &MigrateArgs) -> Result<()> {
@@ -189,7 +191,6 @@ impl Source {
                 if !directory.join("journal").is_dir() {
                     bail!("{} holds no journal", directory.display());
                 }
-                refuse_marker(directory)?;
                 let lock = lock(directory)?;
                 (Box::new(open_local(directory, keys)?), Some(lock))
             }
@@ -220,7 +221,14 @@ impl Source {
 /// A journal that is filled.
 struct Target {
     journal: Box<dyn Journal>,
-    directory: Option<(PathBuf, DirectoryLock)>,
+    directory: Option<Filled>,
+}
+
+/// A directory that is filled under another name.
+struct Filled {
+    filled: PathBuf,
+    directory: PathBuf,
+    _lock: DirectoryLock,
 }
 
 impl Target {
@@ -250,21 +258,23 @@ impl Target {
         keys: &KeyRing,
         to_key_file: Option<&Path>,
     ) -> Result<Self> {
-        let storage = FileSystem;
-        let marker = directory.join(MARKER);
-        let is_empty = !directory.exists() || storage.list(directory)?.is_empty();
-        if !is_empty && !marker.exists() {
+        if directory.exists() && !FileSystem.list(directory)?.is_empty() {
             bail!("{} is not empty", directory.display());
         }
-        let lock = lock(directory)?;
-        // Before anything else, and gone only when all is there and proved.
-        storage.replace(&marker, b"shanraq migrate fills this directory; repeat it\n")?;
-        let layout = Layout::new(&NodeOptions::new(directory));
+        let mut name = directory.as_os_str().to_owned();
+        name.push(UNFINISHED);
+        let filled = PathBuf::from(name);
+        let lock = lock(&filled)?;
+        let layout = Layout::new(&NodeOptions::new(&filled));
         copy_keys(key_file, to_key_file.unwrap_or(&layout.keys))?;
-        storage.create_directory(&layout.journal)?;
+        FileSystem.create_directory(&layout.journal)?;
         Ok(Self {
-            journal: Box::new(open_local(directory, keys)?),
-            directory: Some((directory.to_owned(), lock)),
+            journal: Box::new(open_local(&filled, keys)?),
+            directory: Some(Filled {
+                filled,
+                directory: directory.to_owned(),
+                _lock: lock,
+            }),
         })
     }
 
@@ -274,23 +284,19 @@ impl Target {
 
     /// All is there: a node may be started on it.
     fn finish(self) -> Result<()> {
-        if let Some((directory, _lock)) = self.directory {
-            FileSystem.remove(&directory.join(MARKER))?;
-            FileSystem.sync_directory(&directory)?;
+        if let Some(Filled {
+            filled,
+            directory,
+            _lock,
+        }) = self.directory
+        {
+            // An empty directory of that name gives way.
+            FileSystem.rename(&filled, &directory)?;
+            let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+            FileSystem.sync_directory(parent.unwrap_or(Path::new(".")))?;
         }
         Ok(())
     }
-}
-
-/// Refuses a directory that a migration has not filled to its end.
-pub fn refuse_marker(directory: &Path) -> Result<()> {
-    if directory.join(MARKER).exists() {
-        bail!(
-            "{} was not filled to its end by `shanraq migrate`; repeat that, or delete the directory",
-            directory.display()
-        );
-    }
-    Ok(())
 }
 
 /// The journal of a data directory, without a node: no term begins.

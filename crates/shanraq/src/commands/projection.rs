@@ -24,7 +24,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use storage::{DirectoryLock, FileSystem, KeyRing};
 
 /// Keep accounts and transfers as tables of a PostgreSQL database, from the journal.
@@ -282,7 +282,6 @@ impl DirectorySource {
         if !directory.join("journal").is_dir() {
             bail!("{} holds no journal", directory.display());
         }
-        super::migrate::refuse_marker(directory)?;
         let layout = Layout::new(&NodeOptions {
             key_file,
             ..NodeOptions::new(directory)
@@ -341,28 +340,31 @@ fn follow(config: &ProjectionConfig, json: bool) -> Result<()> {
         writeln!(output, "{running}")?;
         output.flush()?;
     }
-    let ends_when_level = config.journal.directory.is_some();
+    let ends_when_level = config.journal.directory.as_ref().map(|_| Duration::ZERO);
     project(config, &metrics, &stopped, ends_when_level, |_| {})?;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Moves the tables until told to stop, or as asked until they hold all there is.
+/// Moves the tables until told to stop, or as asked until they held all there is for so long.
 fn project(
     config: &ProjectionConfig,
     metrics: &Arc<Metrics>,
     stopped: &Receiver<()>,
-    ends_when_level: bool,
+    ends_when_level: Option<Duration>,
     mut each: impl FnMut(&Stepped),
 ) -> Result<()> {
-    let is_level = Cell::new(false);
+    let level_since: Cell<Option<Instant>> = Cell::new(None);
     let wait = |time: Duration| {
-        let is_done = ends_when_level && is_level.get();
+        let level = level_since.get();
+        let is_done = ends_when_level.is_some_and(|long| level.is_some_and(|since| since.elapsed() >= long));
         !is_done && matches!(stopped.recv_timeout(time), Err(RecvTimeoutError::Timeout))
     };
     let each = |stepped: &Stepped| {
         // A step without blocks has asked for the very last ones, too.
-        is_level.set(stepped.position.height >= stepped.head && stepped.blocks == 0);
+        let is_level = stepped.position.height >= stepped.head && stepped.blocks == 0;
+        let since = level_since.get().unwrap_or_else(Instant::now);
+        level_since.set(is_level.then_some(since));
         each(stepped);
     };
     let target = config.target.options()?;
@@ -394,6 +396,10 @@ async fn serve_metrics(listen: Option<SocketAddr>, metrics: Arc<Metrics>) -> Res
     Ok(Some(address.to_string()))
 }
 
+/// How long a rebuild looks for a last block that no standby is known to have yet: what we wrote ourselves, which the
+/// server flushes in its own time, may stand behind it.
+const SETTLED: Duration = Duration::from_secs(2);
+
 fn rebuild(config: &ProjectionConfig, yes: bool) -> Result<bool> {
     let target = config.target.options()?;
     let position = projection::position(&target)?;
@@ -418,7 +424,7 @@ fn rebuild(config: &ProjectionConfig, yes: bool) -> Result<bool> {
     let bar = ProgressBar::new(0).with_style(style);
     let (_stop, stopped) = channel();
     let metrics = Arc::new(Metrics::default());
-    project(config, &metrics, &stopped, true, |stepped| {
+    project(config, &metrics, &stopped, Some(SETTLED), |stepped| {
         bar.set_length(stepped.head.0);
         bar.set_position(stepped.position.height.0);
     })?;

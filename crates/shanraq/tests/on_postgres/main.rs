@@ -2,4 +2,6 @@
 
 mod journal;
 mod members;
+mod migrate;
+mod projection;
 mod support;

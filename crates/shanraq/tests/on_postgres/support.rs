@@ -94,13 +94,14 @@ impl World {
             .arg(self.path(config))
             .arg("--dir")
             .arg(self.path(directory));
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        let output = child.stdout.take().unwrap();
-        BufReader::new(output).read_line(&mut line).unwrap();
-        let listening: Value = serde_json::from_str(&line).expect("the node serves");
-        let address = listening["address"].as_str().unwrap().to_owned();
-        Node { child, address }
+        Node::start(&mut command)
+    }
+
+    /// A node whose journal is in its directory.
+    pub fn serve_embedded(&self, directory: &str) -> Node {
+        let mut command = shanraq();
+        command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--dir"]);
+        Node::start(command.arg(self.path(directory)))
     }
 }
 
@@ -118,6 +119,16 @@ impl Drop for Node {
 }
 
 impl Node {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let output = child.stdout.take().unwrap();
+        BufReader::new(output).read_line(&mut line).unwrap();
+        let listening: Value = serde_json::from_str(&line).expect("the node serves");
+        let address = listening["address"].as_str().unwrap().to_owned();
+        Self { child, address }
+    }
+
     pub fn post(&self, path: &str, body: &Value) -> Value {
         let (status, answer) = self
             .ask("POST", path, "", &body.to_string())

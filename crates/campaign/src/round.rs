@@ -2,7 +2,7 @@
 
 use crate::arena::Arena;
 use crate::faults::{Cast, Expect, Fault};
-use crate::gaps::{Gap, MarkKind, longest};
+use crate::gaps::{Gap, Mark, MarkKind, longest};
 use crate::history::{Heard, Moment, NamedState, Seal, Violation, check, check_reads, check_states};
 use crate::load::{Clients, Everything, Record, World, settle, write};
 use crate::look::{Looker, View};
@@ -122,6 +122,8 @@ pub async fn run(
     let to = record.now();
     record.stop();
     clients.join().await?;
+    // What is asked once more from here on is no client that waited.
+    let marks = record.everything().marks;
     let left = settle(&record, &arena.addresses()[0]).await?;
     let all = record.everything();
     let (mut problems, sealed) = judge(arena, world, plan.number, &all).await.inspect_err(|_| {
@@ -148,13 +150,13 @@ pub async fn run(
         healthy_after: healthy_after.context("after healing")?,
         problems,
         rows: sealed.seal.len(),
-        ..measured(plan, &all, from, to)
+        ..measured(plan, &all, &marks, from, to)
     };
     Ok((outcome, sealed))
 }
 
-fn measured(plan: Plan, all: &Everything, from: Moment, to: Moment) -> Outcome {
-    let gap = |kind| longest(&all.marks, kind, from, to);
+fn measured(plan: Plan, all: &Everything, marks: &[Mark], from: Moment, to: Moment) -> Outcome {
+    let gap = |kind| longest(marks, kind, from, to);
     let heard = |is: fn(&Heard) -> bool| all.calls.iter().filter(|call| is(&call.heard)).count();
     Outcome {
         plan,

@@ -6,7 +6,16 @@ use clap::Parser;
 use std::path::{Path, PathBuf};
 
 /// Programs of a Debian host that the pages may use.
-const PROGRAMS: &[&str] = &["curl", "date", "df", "journalctl", "ping", "psql", "systemctl", "timedatectl"];
+const PROGRAMS: &[&str] = &[
+    "curl",
+    "date",
+    "df",
+    "journalctl",
+    "ping",
+    "psql",
+    "systemctl",
+    "timedatectl",
+];
 /// Ports that the rendered files listen at.
 const PORTS: &[&str] = &["2379", "5000", "7400", "7410", "7411", "8008"];
 
@@ -61,8 +70,14 @@ fn every_other_command_names_a_program_a_unit_and_a_port_that_there_are() {
     for (page, line) in commands() {
         let words = words(&line);
         let program = words[0].as_str();
-        assert!(program == "shanraq" || PROGRAMS.contains(&program), "{page}: `{line}`");
-        for word in words.iter().filter(|word| program != "shanraq" && word.starts_with("shanraq-")) {
+        assert!(
+            program == "shanraq" || PROGRAMS.contains(&program),
+            "{page}: `{line}`"
+        );
+        for word in words
+            .iter()
+            .filter(|word| program != "shanraq" && word.starts_with("shanraq-"))
+        {
             let unit = format!("{}.service", word.trim_end_matches(".service"));
             assert!(units.join(&unit).exists(), "{page}: no unit {unit}");
         }

@@ -20,10 +20,12 @@ const LIBRARY_WRITERS: u16 = 4;
 /// Writers through plain REST.
 const REST_WRITERS: u16 = 2;
 /// What readers ask for; the first of them through the client library.
-const READERS: [Consistency; 4] = [
+const READERS: [Consistency; 6] = [
     Consistency::Linearizable,
     Consistency::Linearizable,
     Consistency::Bounded(BOUND_NS),
+    Consistency::Bounded(BOUND_NS),
+    Consistency::Any,
     Consistency::Any,
 ];
 /// How old a bounded read may be: longer than a failover shall take, so that followers can answer in the meantime.
@@ -32,6 +34,8 @@ const BOUND_NS: u64 = 5_000_000_000;
 const LIBRARY_TIMEOUT: Duration = Duration::from_secs(4);
 /// After which plain REST gives a request up.
 const REST_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// After which plain REST gives a read up that another node could answer.
+const READ_TIMEOUT: Duration = Duration::from_millis(500);
 /// The longest pause that a server can ask for here: gaps are measured, and clients must not make them.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// Between requests of a client, so that a small machine is not busy with clients alone.
@@ -79,7 +83,12 @@ impl Clients {
             if index == 0 {
                 tasks.spawn(reader.run_library(connect(address).await?));
             } else {
-                tasks.spawn(reader.run_rest(RestClient::new(addresses, usize::from(index), REST_TIMEOUT)));
+                let timeout = match consistency {
+                    Consistency::Linearizable => REST_TIMEOUT,
+                    Consistency::Bounded(_) | Consistency::Any => READ_TIMEOUT,
+                };
+                let rest = RestClient::new(addresses, usize::from(index), timeout);
+                tasks.spawn(reader.run_rest(rest));
             }
         }
         Ok(Self { tasks })
@@ -116,7 +125,7 @@ pub async fn settle(record: &Arc<Record>, address: &str) -> Result<usize> {
     let client = connect(address).await?.with_timeout(Duration::from_secs(15));
     let mut writer = Writer {
         record: Arc::clone(record),
-        number: LIBRARY_WRITERS + REST_WRITERS,
+        number: u16::MAX,
         way: Way::Library(client),
     };
     let mut left = 0;

@@ -28,7 +28,7 @@ pub fn prepare(directory: &Path, node: &Path) -> Result<Option<PathBuf>> {
     let path = directory.join("bin").join("with-clock");
     let text = format!(
         "#!/bin/sh
-clock=\"$(dirname \"$3\")/clock\"
+clock=\"$(dirname -- \"$3\")/clock\"
 if [ \"$1\" = serve ] && [ -s \"$clock\" ]; then
     export LD_PRELOAD={LIBRARY} FAKETIME=\"$(cat \"$clock\")\" DONT_FAKE_MONOTONIC=1 FAKETIME_DONT_FAKE_MONOTONIC=1
 fi

@@ -101,6 +101,7 @@ impl Nemesis {
             Fault::FastShutdown => self.order(Verb::Stop, primary, Some(Postgres)),
             Fault::EtcdQuorum => self.end_quorum(cast, random),
             Fault::RollingRestart => self.restart_all(cast),
+            Fault::Handover => self.hand_over(),
             Fault::TwoAtOnce => self.two_at_once(cast, random),
             Fault::DataFull => disks::fill(&self.local, self.host(primary)?, disks::Which::Data),
             Fault::WalFull => self.fill_log(primary),
@@ -256,6 +257,12 @@ impl Nemesis {
         ))
     }
 
+    fn hand_over(&self) -> Result<String> {
+        let program = self.local.topology().programs.shanraq.to_string_lossy();
+        let directory = self.local.directory().to_string_lossy();
+        shell::run(&program, &["cluster", "handover", "--dir", &directory])
+    }
+
     fn restart_all(&self, cast: &Cast) -> Result<String> {
         for host in cast.hosts() {
             for kind in [
@@ -346,7 +353,9 @@ impl Nemesis {
             rules.push(format!("ip daddr {address} tcp dport {port}"));
         }
         shell::drop_packets(&self.local, host, "output", &rules)?;
-        Ok(format!("drop what {host} sends to port {port} of {to:?}"))
+        let to: Vec<&str> = to.iter().map(|name| name.0.as_str()).collect();
+        let to = to.join(", ");
+        Ok(format!("drop what {host} sends to port {port} of {to}"))
     }
 
     fn impair_all(&self, cast: &Cast, bad: Impairment) -> Result<String> {

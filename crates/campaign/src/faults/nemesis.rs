@@ -224,10 +224,8 @@ impl Nemesis {
         let said = disks::fill(&self.local, host, disks::Which::Log)?;
         let text = "do $$ begin for i in 1..40 loop perform pg_switch_wal(); perform pg_sleep(0.1); end loop; end $$";
         // PostgreSQL may end in the middle of it, which is what is sought.
-        let ended = shell::sql(&self.local, host, &[text]).is_err();
-        Ok(format!(
-            "{said} and use its segments up (PostgreSQL ended: {ended})"
-        ))
+        let all = shell::sql(&self.local, host, &[text]).is_ok();
+        Ok(format!("{said} and use its segments up (forty of them: {all})"))
     }
 
     /// Any other node may be next, so both have the wrong clock when the writer dies. A process takes its clock as it starts.

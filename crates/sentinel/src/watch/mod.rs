@@ -169,18 +169,18 @@ impl Watcher {
         report.sees = self.window.row().map(|row| (row.condition, row.covers()));
     }
 
-    /// Looks at who led when etcd was last read, while etcd is read again: the term is always known before the look.
+    /// Looks at who led when etcd was last read, says so, then reads what the others say: the term is always known before
+    /// the look, and the statements are as young as they can be.
     async fn round(&mut self) -> Result<(), SentinelError> {
         let before = self.reading.as_ref().map(|it| it.began);
-        let (look, reading) = tokio::join!(self.look(), self.read());
-        match look {
+        match self.look().await {
             Some(look) => self.window.note(look, self.options.gap()),
             None => self.window = Window::default(),
         }
-        let reading = reading?;
+        self.state().await?;
+        let reading = self.read().await?;
         self.hear(&reading, before);
         self.reading = Some(reading);
-        self.state().await?;
         self.act().await
     }
 

@@ -254,6 +254,7 @@ fn new_topology(directory: &Path, mode: HostMode) -> Result<Topology, ClusterErr
     let mut topology = Topology {
         name: "shanraq".to_owned(),
         nodes: true,
+        sentinel: true,
         pre_promote: None,
         durability: crate::Durability::default(),
         balance: crate::Balance::default(),

@@ -20,6 +20,9 @@ pub struct Topology {
     /// Whether ledger nodes run in it. Default: true.
     #[serde(default = "yes")]
     pub nodes: bool,
+    /// Whether the nodes watch the PostgreSQL primary and end its term long before Patroni's lease does. Default: true.
+    #[serde(default = "yes")]
+    pub sentinel: bool,
     /// A command that Patroni runs before it promotes (`pre_promote`); failing calls the promotion off. Default:
     /// `shanraq fence` where commits wait for a quorum, else none. Anything else can lose what was acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,6 +6,7 @@ use crate::{ElectionError, ElectionOptions, Leadership, MemberName, Present, Ter
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
@@ -107,6 +108,21 @@ impl Elector {
     pub async fn resign(&self, to: Option<MemberName>) -> Result<(), ElectionError> {
         let shared = Arc::clone(&self.shared);
         self.run(async move { campaign::resign(&shared, to).await }).await
+    }
+
+    /// [`Elector::resign`] for a process that is about to end, from any thread; waits no longer than `patience`, and what is
+    /// not done by then is left to the lease.
+    pub fn resign_before_end(&self, patience: Duration) {
+        let (sender, receiver) = mpsc::channel();
+        let shared = Arc::clone(&self.shared);
+        self.runtime.spawn(async move {
+            let _ = sender.send(campaign::resign(&shared, None).await);
+        });
+        match receiver.recv_timeout(patience) {
+            Ok(Ok(()) | Err(ElectionError::NotLeading)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "leadership could not be given up and will run out"),
+            Err(_) => tracing::warn!("leadership was not given up in time and will run out"),
+        }
     }
 
     /// Who is there, by a linearizable read.

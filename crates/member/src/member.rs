@@ -7,15 +7,18 @@ use crate::{MemberError, follow};
 use election::{BootTime, ElectionError, ElectionOptions, Elector, Leadership, MemberName};
 use journal_postgres::{PostgresError, PostgresOptions, PostgresReader};
 use ledger::Height;
-use node::{Node, NodeOptions, Source};
-use std::sync::Arc;
+use node::{LostTerm, Node, NodeOptions, Source};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use storage::KeyRing;
 use tokio::sync::watch;
 
 /// The pause before a journal that does not answer is tried again.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// How long the end of the process waits for etcd.
+const RESIGN_PATIENCE: Duration = Duration::from_millis(300);
 
 /// What a member is told.
 #[derive(Clone, Debug)]
@@ -105,8 +108,18 @@ impl Member {
         election.check()?;
         let blocks = Arc::new(open_reader(&postgres, &keys));
         let source = Source::of(blocks.clone(), keys.clone())?;
-        let node = Node::follow(&node, &source, progress)?;
-        let elector = Arc::new(Elector::start(election)?);
+        let elector = Arc::new(OnceLock::<Arc<Elector>>::new());
+        let elected = elector.clone();
+        let lost_term: LostTerm = Arc::new(move || {
+            // So that the next one need not wait until the lease runs out.
+            if let Some(elector) = elected.get() {
+                elector.resign_before_end(RESIGN_PATIENCE);
+            }
+        });
+        let node = Node::follow(&node, &source, lost_term, progress)?;
+        // Only now: who has not caught up should not be elected.
+        let started = Arc::new(Elector::start(election)?);
+        let elector = elector.get_or_init(|| started).clone();
         let stopping = Arc::new(AtomicBool::new(false));
         let (end, ended) = watch::channel(None);
         let lead = Lead {

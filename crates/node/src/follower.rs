@@ -85,6 +85,7 @@ impl Follower {
         shared.metrics.height.store(block.height.0, Ordering::Relaxed);
         shared.epoch.store(block.epoch, Ordering::Relaxed);
         shared.durable.send_replace(block.height);
+        shared.last_block.is_now();
         hand_to_indexer(
             Durable::new(&Head::of(block), outcomes, rows, snapshot),
             indexer,

@@ -27,7 +27,7 @@ mod verify;
 pub use clock::{Clock, SystemClock};
 pub use error::{NodeError, STEPPED_DOWN_EXIT_CODE};
 pub use handle::*;
-pub use node::{Feed, Node};
+pub use node::{Feed, LostTerm, Node};
 pub use options::NodeOptions;
 pub use priority::Priority;
 pub use recent::SealedFeed;

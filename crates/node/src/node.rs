@@ -28,10 +28,14 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::thread::JoinHandle;
+use std::time::Instant;
 use storage::{DirectoryLock, FileSystem, KeyRing, Storage};
 use tokio::sync::{oneshot, watch};
 
 type LastWords = Arc<dyn Fn(&NodeError) + Send + Sync>;
+
+/// Called when a promoted node is not the writer any more, right before the process ends. It must not take long.
+pub type LostTerm = Arc<dyn Fn() + Send + Sync>;
 
 /// A running node; cheap to clone. [`Node::stop`] ends it; dropping the last handle without it leaves the work
 /// to recovery, as a crash would.
@@ -61,7 +65,7 @@ enum Beginning {
         term: Term,
     },
     /// It follows until it is promoted.
-    Following,
+    Following { lost_term: LostTerm },
 }
 
 /// What [`Node::stop`] waits for, in that order.
@@ -107,11 +111,13 @@ impl Node {
     pub fn follow(
         options: &NodeOptions,
         source: &Source,
+        lost_term: LostTerm,
         progress: impl FnMut(Height, Height),
     ) -> Result<Self, NodeError> {
         let lock = lock(&options.directory)?;
         let storage: Arc<dyn Storage> = Arc::new(FileSystem);
-        Self::start(options, storage, lock, source, Beginning::Following, progress)
+        let beginning = Beginning::Following { lost_term };
+        Self::start(options, storage, lock, source, beginning, progress)
     }
 
     fn start(
@@ -139,7 +145,7 @@ impl Node {
         let shared = Arc::new(Shared::new(options, &recovered));
         match &beginning {
             Beginning::Writing { term, .. } => shared.epoch.store(term.epoch, Ordering::Relaxed),
-            Beginning::Following => shared.inbox.set_follows(true),
+            Beginning::Following { .. } => shared.inbox.set_follows(true),
         }
         let inner = Inner {
             shared: shared.clone(),
@@ -474,6 +480,12 @@ impl Node {
         }
     }
 
+    /// When the last block became durable here, or was supplied; none before the first since the start.
+    #[must_use]
+    pub fn last_block(&self) -> Option<Instant> {
+        self.inner.shared.last_block.get()
+    }
+
     /// Whether it takes no more requests because it was told to stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
@@ -618,7 +630,7 @@ fn start(
         directory: options.directory.clone(),
         preparer: match &beginning {
             Beginning::Writing { preparer, .. } => Some(preparer.clone()),
-            Beginning::Following => None,
+            Beginning::Following { .. } => None,
         },
         reserve_bytes: options.disk_reserve_bytes,
     };
@@ -639,7 +651,16 @@ fn start(
     let (from_flusher, from_merger) = (to_indexer.clone(), to_indexer.clone());
     let flusher = merger.clone();
     let (files, place) = (storage.clone(), options.clone());
-    let last_words: LastWords = Arc::new(move |error| discard_damaged_index(&*files, &place, error));
+    let lost_term = match &beginning {
+        Beginning::Following { lost_term } => Some(lost_term.clone()),
+        Beginning::Writing { .. } => None,
+    };
+    let last_words: LastWords = Arc::new(move |error| {
+        discard_damaged_index(&*files, &place, error);
+        if let Some(lost_term) = lost_term.as_ref().filter(|_| error.is_lost_term()) {
+            lost_term();
+        }
+    });
     let indexer = threads::spawn("history", &last_words, move || {
         threads::run_indexer(writer, &from_committer, &Chores { flushes, merges }, &for_indexer)
     })?;
@@ -683,15 +704,17 @@ fn live(
     last_words: &LastWords,
 ) -> Result<(), NodeError> {
     let clock = SystemClock::default();
-    let is_far = matches!(beginning, Beginning::Following);
+    let is_far = matches!(beginning, Beginning::Following { .. });
     let (sequencer, journal, term) = match beginning {
         Beginning::Writing { journal, term, .. } => {
             (SequencerLoop::begin(sequencer, archive, &clock)?, journal, term)
         }
-        Beginning::Following => match run_follower(Follower::new(sequencer, archive), shared, indexer)? {
-            Some((sequencer, Promotion { journal, term })) => (sequencer, journal, term),
-            None => return Ok(()),
-        },
+        Beginning::Following { .. } => {
+            match run_follower(Follower::new(sequencer, archive), shared, indexer)? {
+                Some((sequencer, Promotion { journal, term })) => (sequencer, journal, term),
+                None => return Ok(()),
+            }
+        }
     };
     let (large_batches, batches) = crossbeam_channel::bounded(1);
     let commits = Arc::new(Committer::new(journal, term, is_far, indexer.clone()));

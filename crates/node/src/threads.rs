@@ -65,6 +65,36 @@ pub struct Shared {
     pub epoch: AtomicU64,
     /// For those who follow this node.
     pub recent: Arc<Recent>,
+    /// When the last block became durable, or was supplied.
+    pub last_block: LastBlock,
+}
+
+/// A moment that one thread sets and others read.
+pub struct LastBlock {
+    origin: Instant,
+    /// Nanoseconds after the origin; 0: never.
+    after: AtomicU64,
+}
+
+impl LastBlock {
+    fn new() -> Self {
+        Self {
+            origin: Instant::now(),
+            after: AtomicU64::new(0),
+        }
+    }
+
+    /// It is now.
+    pub fn is_now(&self) {
+        let after = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.after.store(after.max(1), Ordering::Relaxed);
+    }
+
+    /// When it was; none before the first.
+    pub fn get(&self) -> Option<Instant> {
+        let after = self.after.load(Ordering::Relaxed);
+        (after > 0).then(|| self.origin + Duration::from_nanos(after))
+    }
 }
 
 /// Parts of the index that may wait in memory before writes wait for them: one is being written, one is next.
@@ -95,6 +125,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             epoch: AtomicU64::new(recovered.head.epoch),
             recent: Arc::default(),
+            last_block: LastBlock::new(),
         }
     }
 
@@ -363,6 +394,7 @@ impl Committer {
         shared: &Shared,
     ) {
         shared.metrics.append.record(started.elapsed());
+        shared.last_block.is_now();
         if let Some(sealed) = journal.sealed() {
             shared.recent.keep(head.height, sealed);
         }

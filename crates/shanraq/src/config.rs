@@ -4,7 +4,9 @@ use anyhow::{Context, Result, bail};
 use election::{ElectionOptions, Member, MemberName};
 use journal_postgres::{ConnectOptions, Durability, Password, PostgresOptions};
 use node::NodeOptions;
+use sentinel::SentinelOptions;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -41,6 +43,20 @@ pub struct ClusterConfig {
     /// How long a silent writer stays the writer, in seconds, 1 to 60. Default: 2.
     #[serde(default = "default_lease_s")]
     pub lease_s: u32,
+    /// Watches the PostgreSQL primary; without it Patroni heals at its own pace.
+    pub sentinel: Option<SentinelConfig>,
+}
+
+/// How this node takes part in watching the PostgreSQL primary.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SentinelConfig {
+    /// Patroni's scope.
+    pub scope: String,
+    /// All nodes that watch, by the names of their hosts' servers in Patroni; this node's `name` is among them.
+    pub nodes: BTreeSet<String>,
+    /// The data directory of this host's PostgreSQL, if it has one.
+    pub local_postgres: Option<PathBuf>,
 }
 
 fn default_ledger() -> String {
@@ -52,6 +68,16 @@ fn default_lease_s() -> u32 {
 }
 
 impl ClusterConfig {
+    /// What the sentinel is told, where there is one.
+    pub fn sentinel(&self) -> Option<SentinelOptions> {
+        let config = self.sentinel.as_ref()?;
+        let nodes = config.nodes.iter().map(|name| name.as_str().into()).collect();
+        let name = self.name.as_str().into();
+        let mut options = SentinelOptions::new(&config.scope, name, nodes, self.etcd.clone());
+        options.local_postgres.clone_from(&config.local_postgres);
+        Some(options)
+    }
+
     /// What the election is told.
     pub fn election(&self) -> Result<ElectionOptions> {
         let member = Member {
@@ -251,6 +277,14 @@ impl Config {
                 bail!("journal.postgres: must be given with [cluster]: its members share a journal");
             }
             cluster.election().context("cluster")?;
+            if let Some(sentinel) = cluster
+                .sentinel
+                .as_ref()
+                .filter(|it| !it.nodes.contains(&cluster.name))
+            {
+                let (nodes, name) = (&sentinel.nodes, &cluster.name);
+                bail!("cluster.sentinel.nodes: {nodes:?} does not hold this node, {name:?}");
+            }
         }
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
             bail!(

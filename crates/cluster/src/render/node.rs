@@ -57,7 +57,7 @@ name = \"{name}\"
 etcd = [{etcd}]
 advertise = \"{listen}\"
 lease_s = 2
-
+{sentinel}
 [log]
 level = \"info\"
 json = true
@@ -68,6 +68,23 @@ json = true
         servers = addresses(Role::Postgres, topology.ports.postgres, ""),
         etcd = addresses(Role::Etcd, topology.ports.etcd_client, "http://"),
         name = host.name,
+        sentinel = sentinel(topology, host),
+    )
+}
+
+/// A server alone has nobody to follow it.
+fn sentinel(topology: &Topology, host: &Host) -> String {
+    if !topology.sentinel || topology.durability.mode == DurabilityMode::Local {
+        return String::new();
+    }
+    let local = match host.has(Role::Postgres) {
+        true => format!("local_postgres = \"{}\"\n", host.directories.postgres().display()),
+        false => String::new(),
+    };
+    format!(
+        "\n[cluster.sentinel]\nscope = \"{}\"\nnodes = [{}]\n{local}",
+        topology.name,
+        quoted(topology.hosts_with(Role::Node).map(|host| host.name.to_string())),
     )
 }
 

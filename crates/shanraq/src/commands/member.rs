@@ -9,6 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use member::{Ended, Member, MemberOptions, Place};
 use node::{Layout, STEPPED_DOWN_EXIT_CODE};
+use sentinel::Sentinel;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{FileSystem, KeyRing};
@@ -67,6 +68,11 @@ pub fn run(config: &Config, cluster: &ClusterConfig, json: bool) -> Result<()> {
     // It outlives the runtime: what it holds of the journal must not be dropped on one.
     let edge = Arc::new(Edge(member));
     let member = &edge.0;
+    let watched = member.node().clone();
+    let sentinel = cluster
+        .sentinel()
+        .map(|options| Sentinel::start(options, move || watched.last_block()));
+    let _sentinel = sentinel.transpose()?;
     serve::runtime()?.block_on(async {
         let listener = serve::bind(config).await?;
         serve::announce(json, listener.local_addr()?, member.node())?;

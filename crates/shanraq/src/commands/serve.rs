@@ -13,6 +13,7 @@ use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use storage::{FileSystem, KeyRing};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -98,7 +99,7 @@ pub fn open(config: &Config) -> Result<Node> {
             let keys = KeyRing::from_file(&FileSystem, &Layout::new(&options).keys)?;
             let journal = PostgresJournal::open(postgres.options()?, keys.clone())?;
             let source = Source::of(journal.reader(), keys)?;
-            let node = Node::follow(&options, &source, progress)?;
+            let node = Node::follow(&options, &source, Arc::new(|| ()), progress)?;
             node.promote(Box::new(journal))?;
             Ok(node)
         }

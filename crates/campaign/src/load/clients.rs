@@ -312,7 +312,7 @@ impl Reader {
                     rest.turn();
                 }
                 // A follower may not yet have heard of an account that was made a moment ago.
-                Ok(answer) if answer.status == 404 && self.consistency == Consistency::Any => {}
+                Ok(answer) if answer.status == 404 && self.may_not_know(begun) => {}
                 Ok(answer) => self.record.complain(format!(
                     "a {:?} read was answered {}: {}",
                     self.consistency, answer.status, answer.body
@@ -322,6 +322,15 @@ impl Reader {
             self.think().await;
         }
         Ok(())
+    }
+
+    /// Accounts are made before the record begins.
+    fn may_not_know(&self, begun: crate::history::Moment) -> bool {
+        match self.consistency {
+            Consistency::Linearizable => false,
+            Consistency::Bounded(age_ns) => begun.0 < age_ns,
+            Consistency::Any => true,
+        }
     }
 
     fn saw(&self, account: ledger::AccountId, begun: crate::history::Moment, seen: ledger::Balances) {

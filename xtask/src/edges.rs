@@ -88,6 +88,21 @@ const RULES: &[Rule] = &[
         never: &[],
     },
     Rule {
+        package: "member",
+        may_reach: &[
+            "ledger",
+            "storage",
+            "journal",
+            "history",
+            "node",
+            "api",
+            "journal-postgres",
+            "etcd",
+            "election",
+        ],
+        never: &[],
+    },
+    Rule {
         package: "xtask",
         may_reach: &[],
         never: &["tokio", "axum", "tonic"],

@@ -204,6 +204,7 @@ async fn act(shared: &Shared, lease: LeaseId, action: Action) -> Result<(), Elec
             shared.etcd.change("remove the writer key", &when, then).await?;
         }
         Action::Campaign { is_invited } => race(shared, lease, is_invited).await?,
+        Action::EndPredecessor(predecessor) => shared.etcd.revoke(predecessor).await?,
         Action::WaitForName | Action::Wait => wait(shared).await,
     }
     Ok(())

@@ -70,6 +70,10 @@ pub struct Member {
     pub rest_address: String,
     /// Whether it may become the writer.
     pub may_write: bool,
+    /// Names the one place where it keeps its data, which no two processes have at a time; empty when it has none. Who takes part
+    /// under a name and an instance says that every earlier process of the two is gone.
+    #[serde(default)]
+    pub instance: String,
 }
 
 impl Member {
@@ -127,6 +131,7 @@ mod tests {
             grpc_address: "10.0.0.1:7400".into(),
             rest_address: "[::1]:7400".into(),
             may_write: true,
+            instance: String::new(),
         }
     }
 

@@ -136,6 +136,7 @@ mod tests {
             grpc_address: "127.0.0.1:1".into(),
             rest_address: "127.0.0.1:2".into(),
             may_write: true,
+            instance: String::new(),
         };
         ElectionOptions::new(["http://127.0.0.1:2379"], "main", member).unwrap()
     }

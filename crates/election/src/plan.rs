@@ -11,6 +11,8 @@ pub(crate) enum Action {
     Register,
     /// Another process holds our name; wait until it is gone.
     WaitForName,
+    /// A process that is surely gone holds our name, and may hold the writer key: end its lease.
+    EndPredecessor(LeaseId),
     /// Remove the writer key that hangs on our lease but belongs to no term of ours: what we gave up, or won without
     /// hearing of it. A term begins with an answer that was heard or not at all.
     Release(TermRevision),
@@ -38,7 +40,14 @@ pub(crate) struct Own<'a> {
 pub(crate) fn plan(keys: &Keys, view: &View, own: Own<'_>) -> Action {
     match view.member(keys, &own.member.name) {
         None => return Action::Register,
-        Some(held) if held.lease != own.lease => return Action::WaitForName,
+        Some(held) if held.lease != own.lease => {
+            let instance = &own.member.instance;
+            let is_our_own = held.value.as_ref().is_ok_and(|it| it.instance == *instance);
+            return match is_our_own && !instance.is_empty() {
+                true => Action::EndPredecessor(held.lease),
+                false => Action::WaitForName,
+            };
+        }
         Some(_) => {}
     }
     if let Some(writer) = &view.writer {
@@ -68,6 +77,7 @@ mod tests {
 
     const MINE: LeaseId = LeaseId(1);
     const OTHERS: LeaseId = LeaseId(2);
+    const INSTANCE: &str = "i";
 
     fn name(text: &str) -> MemberName {
         MemberName::new(text).unwrap()
@@ -79,6 +89,7 @@ mod tests {
             grpc_address: "a:1".into(),
             rest_address: "a:2".into(),
             may_write: true,
+            instance: INSTANCE.into(),
         }
     }
 
@@ -131,8 +142,26 @@ mod tests {
     #[test]
     fn nobody_campaigns_before_its_name_is_its_own() {
         assert_eq!(planned(|_, view, _, _| view.members.clear()), Action::Register);
-        let taken = planned(|_, view, _, _| view.members[0].lease = OTHERS);
-        assert_eq!(taken, Action::WaitForName);
+    }
+
+    #[test]
+    fn only_a_process_of_the_same_instance_is_known_to_be_gone() {
+        let held_by = |instance: &str| {
+            planned(|_, view, _, _| {
+                view.members[0].lease = OTHERS;
+                view.members[0].value.as_mut().unwrap().instance = instance.to_owned();
+            })
+        };
+        assert_eq!(held_by("other"), Action::WaitForName);
+        assert_eq!(held_by(""), Action::WaitForName);
+        let nameless = planned(|_, view, member, own| {
+            view.members[0].lease = OTHERS;
+            view.members[0].value.as_mut().unwrap().instance.clear();
+            member.instance.clear();
+            own.member = Box::leak(Box::new(member.clone()));
+        });
+        assert_eq!(nameless, Action::WaitForName);
+        assert_eq!(held_by(INSTANCE), Action::EndPredecessor(OTHERS));
     }
 
     #[test]

@@ -441,7 +441,9 @@ impl Journal for PostgresJournal {
     }
 
     fn sealed(&self) -> Option<&[u8]> {
-        self.buffer.get(PREFIX_BYTES..).filter(|sealed| !sealed.is_empty())
+        self.buffer
+            .get(PREFIX_BYTES..)
+            .filter(|sealed| !sealed.is_empty())
     }
 
     fn reader(&self) -> Arc<dyn BlockReader> {

@@ -51,8 +51,10 @@ impl AbortHandle {
 pub(crate) enum Purpose {
     /// Appends: few statements, repeated; no plan may cost time in the middle.
     Append,
-    /// Reads.
+    /// Reads, at any server.
     Read,
+    /// Reads at the primary: a standby may not show yet what was just appended.
+    ReadAtPrimary,
     /// Changes the schema, vacuums.
     Maintain,
 }
@@ -88,7 +90,7 @@ impl Link {
                 action: "start the connection's event loop",
                 source,
             })?;
-        let config = options.config(purpose == Purpose::Append);
+        let config = options.config(matches!(purpose, Purpose::Append | Purpose::ReadAtPrimary));
         let connected = runtime.block_on(async {
             tokio::select! {
                 connected = config.connect(NoTls) => Some(connected),
@@ -115,7 +117,7 @@ impl Link {
                 "set the session up",
                 "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off;",
             )?,
-            Purpose::Read => link.batch(
+            Purpose::Read | Purpose::ReadAtPrimary => link.batch(
                 "set the session up",
                 "set default_transaction_read_only = on; set enable_seqscan = off; set enable_bitmapscan = off;",
             )?,

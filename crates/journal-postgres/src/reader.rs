@@ -5,7 +5,7 @@ use crate::link::{AbortHandle, Link, Purpose};
 use crate::schema::check_version;
 use crate::tables::{block, last_final, open, rows, visible, whole};
 use crate::{ConnectOptions, PostgresError, PostgresOptions, error::damaged};
-use journal::{Block, BlockReader, BlockScan, Damage, Head, JournalError, Opener, ShardId};
+use journal::{Block, BlockHash, BlockReader, BlockScan, Damage, Head, JournalError, Opener, ShardId};
 use ledger::Height;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +36,7 @@ impl FinalHead {
 /// next one shows to be final.
 pub struct PostgresReader {
     connect: ConnectOptions,
+    purpose: Purpose,
     shard: ShardId,
     keys: KeyRing,
     final_head: Arc<FinalHead>,
@@ -50,6 +51,7 @@ impl PostgresReader {
     pub fn open(connect: ConnectOptions, shard: ShardId, keys: KeyRing) -> Result<Self, PostgresError> {
         let reader = Self {
             connect,
+            purpose: Purpose::Read,
             shard,
             keys,
             final_head: Arc::default(),
@@ -65,6 +67,7 @@ impl PostgresReader {
         connect.application_name.push_str(" reader");
         Self {
             connect,
+            purpose: Purpose::ReadAtPrimary,
             shard: options.shard,
             keys,
             final_head,
@@ -124,7 +127,7 @@ impl PostgresReader {
                 answer => return self.keep(link, answer),
             }
         }
-        let mut link = Link::open(&self.connect, Purpose::Read, AbortHandle::default())?;
+        let mut link = Link::open(&self.connect, self.purpose, AbortHandle::default())?;
         check_version(&mut link)?;
         let answer = question(&mut link);
         self.keep(link, answer)
@@ -136,6 +139,14 @@ impl PostgresReader {
             idle.push(link);
         }
         answer
+    }
+
+    fn read_visible(&self, height: Height) -> Result<Block, JournalError> {
+        let opened = self.fetch(height, height).and_then(|blocks| {
+            let mut opener = Opener::new(self.keys.clone());
+            open(&mut opener, self.shard, height, &blocks[0])
+        });
+        opened.map_err(|error| error.into_journal(&self.place()))
     }
 
     fn place(&self) -> String {
@@ -180,11 +191,16 @@ impl BlockReader for PostgresReader {
         if height.0 == 0 || height > head {
             return Err(JournalError::NoBlock { height, head });
         }
-        let opened = self.fetch(height, height).and_then(|blocks| {
-            let mut opener = Opener::new(self.keys.clone());
-            open(&mut opener, self.shard, height, &blocks[0])
-        });
-        opened.map_err(|error| error.into_journal(&self.place()))
+        self.read_visible(height)
+    }
+
+    /// A reader that stands alone learns from it that the block is final.
+    fn holds_final(&self, height: Height, hash: BlockHash) -> Result<bool, JournalError> {
+        let holds = self.read_visible(height)?.hash == hash;
+        if holds {
+            self.final_head.advance(height);
+        }
+        Ok(holds)
     }
 
     fn scan(&self, from: Height) -> BlockScan<'_> {

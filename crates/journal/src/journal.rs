@@ -97,6 +97,18 @@ pub trait BlockReader: Send + Sync {
     /// [`JournalError::NoBlock`] above the head or at 0; `Damaged`, `Io` when it cannot be read.
     fn read(&self, height: Height) -> Result<Block, JournalError>;
 
+    /// Whether the block at that height, from 1, is the one with that hash, which the caller knows to have been final once. A
+    /// reader that did not know it may learn it from this.
+    ///
+    /// # Errors
+    /// As [`BlockReader::read`], also when this reader's journal does not reach so far *yet*.
+    fn holds_final(&self, height: Height, hash: BlockHash) -> Result<bool, JournalError> {
+        if height > self.head() {
+            return Ok(false);
+        }
+        Ok(self.read(height)?.hash == hash)
+    }
+
     /// The blocks from `from` (at least 1) to the head as of now, in order, each checked against the one before.
     /// Ends after the first error.
     fn scan(&self, from: Height) -> BlockScan<'_>;

@@ -9,6 +9,14 @@ pub enum MemberError {
     /// The node.
     #[error("MEM-0002: {0}")]
     Node(#[from] node::NodeError),
+    /// The file that names this data directory cannot be used.
+    #[error("MEM-0004: {path}: {source}")]
+    Instance {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A thread cannot be started.
     #[error("MEM-0003: cannot start a thread: {0}")]
     Thread(#[source] std::io::Error),

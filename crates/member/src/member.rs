@@ -5,9 +5,12 @@ use crate::freshness::Freshness;
 use crate::lead::Lead;
 use crate::{MemberError, follow};
 use election::{BootTime, ElectionError, ElectionOptions, Elector, Leadership, MemberName};
-use journal_postgres::{PostgresError, PostgresOptions, PostgresReader};
+use journal::JournalError;
+use journal_postgres::{PostgresOptions, PostgresReader};
 use ledger::Height;
-use node::{LostTerm, Node, NodeOptions, Source};
+use node::{LostTerm, Node, NodeError, NodeOptions, Source};
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -102,12 +105,11 @@ impl Member {
             node,
             keys,
             postgres,
-            election,
+            mut election,
         } = options;
         let name = election.member.name.clone();
         election.check()?;
         let blocks = Arc::new(open_reader(&postgres, &keys));
-        let source = Source::of(blocks.clone(), keys.clone())?;
         let elector = Arc::new(OnceLock::<Arc<Elector>>::new());
         let elected = elector.clone();
         let lost_term: LostTerm = Arc::new(move || {
@@ -116,7 +118,10 @@ impl Member {
                 elector.resign_before_end(RESIGN_PATIENCE);
             }
         });
-        let node = Node::follow(&node, &source, lost_term, progress)?;
+        let directory = node.directory.clone();
+        let node = recover(&node, &blocks, &keys, &lost_term, progress)?;
+        // The node has locked the directory: whoever had this instance before is gone.
+        election.member.instance = instance(&directory)?;
         // Only now: who has not caught up should not be elected.
         let started = Arc::new(Elector::start(election)?);
         let elector = elector.get_or_init(|| started).clone();
@@ -238,6 +243,47 @@ impl Member {
     }
 }
 
+/// Opens the node, waiting while the journal does not answer or shows less than this node has seen of it.
+fn recover(
+    options: &NodeOptions,
+    blocks: &Arc<PostgresReader>,
+    keys: &KeyRing,
+    lost_term: &LostTerm,
+    mut progress: impl FnMut(Height, Height),
+) -> Result<Node, MemberError> {
+    let mut last = String::new();
+    loop {
+        let source = Source::of(blocks.clone(), keys.clone());
+        let node = source.and_then(|source| Node::follow(options, &source, lost_term.clone(), &mut progress));
+        match node {
+            Err(NodeError::Journal(error @ JournalError::Io { .. })) => {
+                tell_once(&mut last, &error);
+                std::thread::sleep(PAUSE);
+            }
+            node => return Ok(node?),
+        }
+    }
+}
+
+/// The name of this data directory, made at the first start. The node must hold the directory's lock.
+fn instance(directory: &Path) -> Result<String, MemberError> {
+    let path = directory.join("instance");
+    let failed = |source| MemberError::Instance {
+        path: path.clone(),
+        source,
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(name) if !name.trim().is_empty() => Ok(name.trim().to_owned()),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
+        // None, or one that was cut off as it was made.
+        _ => {
+            let name = format!("{:032x}", rand::random::<u128>());
+            std::fs::write(&path, &name).map_err(failed)?;
+            Ok(name)
+        }
+    }
+}
+
 fn open_reader(postgres: &PostgresOptions, keys: &KeyRing) -> PostgresReader {
     let mut last = String::new();
     loop {
@@ -251,7 +297,7 @@ fn open_reader(postgres: &PostgresOptions, keys: &KeyRing) -> PostgresReader {
     }
 }
 
-fn tell_once(last: &mut String, error: &PostgresError) {
+fn tell_once(last: &mut String, error: &dyn std::error::Error) {
     let text = error.to_string();
     if *last != text {
         tracing::warn!(code = "MEM-0103", %error, "waiting for the journal");

@@ -7,7 +7,8 @@
 use crate::{NodeError, NodeOptions, snapshots};
 use history::{HistoryError, Position, Reader, Writer};
 use journal::{
-    Block, BlockReader, Entry, Head, Journal, JournalError, LocalJournal, LocalOptions, Preparer, Results,
+    Block, BlockHash, BlockReader, Entry, Head, Journal, JournalError, LocalJournal, LocalOptions, Preparer,
+    Results,
 };
 use ledger::{CommandBody, Height, Ledger, Outcome};
 use std::path::{Path, PathBuf};
@@ -60,7 +61,7 @@ pub struct OpenJournal {
 pub struct Source {
     /// Reads what is final.
     pub blocks: Arc<dyn BlockReader>,
-    /// How far to recover; must be final, and not beyond what `blocks` gives.
+    /// How far it is known to be final; history and snapshots may know better.
     pub head: Head,
     /// With what blocks, history and snapshots are sealed.
     pub keys: KeyRing,
@@ -177,7 +178,11 @@ pub fn recover(
         other => other,
     }?;
     Ok(Recovered {
-        head: source.head,
+        head: match source.blocks.head() {
+            height if height == source.head.height => source.head,
+            // History knew of a final block that the journal had not shown to be one.
+            height => Head::of(&source.blocks.read(height)?),
+        },
         ledger,
         writer,
         reader,
@@ -227,7 +232,12 @@ fn recover_state(
     let (mut writer, reader) = open_history(storage, &layout.history, keys, history_options, &**blocks)?;
     let durable = writer.durable();
     let usable = |position: snapshots::SnapshotPosition| {
-        position.rows <= durable.rows && is_in_journal(&**blocks, position.height, position.hash)
+        let holds = || is_in_journal(&**blocks, position.height, position.hash);
+        position.rows <= durable.rows
+            && holds().unwrap_or_else(|error| {
+                tracing::warn!(%error, height = %position.height, "a snapshot cannot be compared with the journal");
+                false
+            })
     };
     let found = snapshots::load_newest(&**storage, &layout.snapshots, keys, hash_seed, usable)?;
     let (from, mut ledger) = match found {
@@ -398,7 +408,7 @@ fn open_history(
     match Writer::open(storage.clone(), directory, keys, options) {
         Ok((writer, reader)) => {
             let Position { height, hash, .. } = writer.durable();
-            if is_in_journal(blocks, height, hash) {
+            if is_in_journal(blocks, height, hash)? {
                 return Ok((writer, reader));
             }
             tracing::warn!(code = "NOD-0016", %height, "the history index is not this journal's; rebuilding it");
@@ -412,12 +422,14 @@ fn open_history(
     Ok(Writer::open(storage.clone(), directory, keys, options)?)
 }
 
-/// Whether the journal holds a block with that hash at that height; the empty beginning always agrees.
-fn is_in_journal(blocks: &dyn BlockReader, height: Height, hash: [u8; 32]) -> bool {
-    match height.0 {
-        0 => true,
-        n if n > blocks.head().0 => false,
-        _ => blocks.read(height).is_ok_and(|block| block.hash.0 == hash),
+/// Whether the journal holds the block that something derived from it stands at; the empty beginning always agrees. What
+/// cannot be read does not agree, and is made anew.
+fn is_in_journal(blocks: &dyn BlockReader, height: Height, hash: [u8; 32]) -> Result<bool, NodeError> {
+    match blocks.holds_final(height, BlockHash(hash)) {
+        _ if height == Height(0) => Ok(true),
+        // It is away for now, or shows less than was there before.
+        Err(error @ JournalError::Io { .. }) => Err(error.into()),
+        holds => Ok(holds.unwrap_or(false)),
     }
 }
 

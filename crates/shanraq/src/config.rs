@@ -85,6 +85,7 @@ impl ClusterConfig {
             grpc_address: self.advertise.clone(),
             rest_address: self.advertise.clone(),
             may_write: true,
+            instance: String::new(),
         };
         let mut options = ElectionOptions::new(self.etcd.iter().cloned(), &self.ledger, member)?;
         options.lease_ttl_s = self.lease_s;

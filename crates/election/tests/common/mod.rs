@@ -20,6 +20,7 @@ pub fn options(endpoints: &[String], member: &str) -> ElectionOptions {
         grpc_address: format!("{member}:7400"),
         rest_address: format!("{member}:7401"),
         may_write: true,
+        instance: String::new(),
     };
     let mut options = ElectionOptions::new(endpoints, "test", member).unwrap();
     // So long that a machine with other things to do does not take leadership away in the middle of a test.

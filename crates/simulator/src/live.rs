@@ -7,8 +7,8 @@ use history::{FullSpeed, Reader};
 use journal::{AppendError, BlockReader, Head, Journal, Term, WriterId};
 use ledger::Amount;
 use node::parts::{
-    Background, Batch, Chore, Chores, DiskWatch, IndexerLoop, OpenJournal, Recovered, Sequencer, SequencerLoop, Shared,
-    ToIndexer, Turn, announce, run_flushes,
+    Background, Batch, Chore, Chores, DiskWatch, IndexerLoop, OpenJournal, Recovered, Sequencer,
+    SequencerLoop, Shared, ToIndexer, Turn, announce, run_flushes,
 };
 use node::{Clock, Layout, NodeError, NodeOptions};
 use std::sync::Arc;

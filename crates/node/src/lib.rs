@@ -38,6 +38,8 @@ pub use verify::{VerifyReport, VerifyStage, verify};
 /// Everyone else uses [`Node`].
 pub mod parts {
     pub use crate::background::{Background, Chore, Chores, DiskWatch};
+    pub use crate::follower::{Follower, Step};
+    pub use crate::inbox::Promotion;
     pub use crate::reads::{FoundAccount, Read, ReadAnswer, State};
     pub use crate::recovery::{
         OpenJournal, Reading, Recovered, apply_block, discard_damaged_index, recover, run_flushes,

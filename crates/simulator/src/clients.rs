@@ -40,8 +40,11 @@ enum Waiting {
     },
 }
 
-enum Asked {
+/// Which accounts a read is about.
+pub enum Asked {
+    /// By id.
     Ids(Vec<AccountId>),
+    /// By number.
     Numbers(Vec<AccountNumber>),
 }
 
@@ -380,7 +383,8 @@ fn events_of(body: &RequestBody) -> usize {
     }
 }
 
-fn request_body(body: &CommandBody) -> Option<RequestBody> {
+/// The request of a command that a client may send.
+pub fn request_body(body: &CommandBody) -> Option<RequestBody> {
     match body {
         CommandBody::CreateAccounts(events) => Some(RequestBody::CreateAccounts(events.clone())),
         CommandBody::CreateTransfers(events) => Some(RequestBody::CreateTransfers(events.clone())),
@@ -390,7 +394,7 @@ fn request_body(body: &CommandBody) -> Option<RequestBody> {
 }
 
 /// The answer must be the state between two commands of durable blocks, not before `floor`; gives the earliest such.
-fn check_accounts(
+pub fn check_accounts(
     truth: &Truth,
     asked: &Asked,
     found: &[FoundAccount],
@@ -420,7 +424,7 @@ fn check_accounts(
 }
 
 /// A state names its height: it must be the one after that block.
-fn check_state(truth: &Truth, state: &State, floor: Moment) -> Result<(), Broken> {
+pub fn check_state(truth: &Truth, state: &State, floor: Moment) -> Result<(), Broken> {
     let height = state.height;
     ensure!(
         height <= truth.head(),

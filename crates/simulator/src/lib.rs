@@ -7,6 +7,7 @@
 mod adapter;
 mod canary;
 mod clients;
+mod cluster;
 mod damage;
 mod live;
 mod profile;
@@ -20,8 +21,9 @@ mod truth;
 mod world;
 
 pub use canary::Canary;
+pub use cluster::{ClusterCanary, ClusterOptions, ClusterStatistics, run_cluster};
 pub use schedule::{Failed, Options, run};
-pub use seeds::{SEEDS, kept_seeds};
+pub use seeds::{CLUSTER_SEEDS, SEEDS, kept_cluster_seeds, kept_seeds};
 pub use statistics::Statistics;
 
 /// A promise that was broken, in words.

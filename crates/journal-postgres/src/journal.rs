@@ -7,7 +7,7 @@ use crate::link::{AbortHandle, Link, Purpose};
 use crate::reader::FinalHead;
 use crate::schema::{check_version, ensure_partitions, partition_heights};
 use crate::tables::{Uuid, block, last_final, visible};
-use crate::{PostgresError, PostgresOptions, PostgresReader};
+use crate::{ConnectOptions, PostgresError, PostgresOptions, PostgresReader};
 use journal::{
     AppendError, Block, BlockHash, BlockReader, Draft, Head, Journal, JournalError, Opener, Sealer, ShardId,
     Term, WriterId, epoch_draft,
@@ -47,6 +47,8 @@ pub struct PostgresJournal {
 /// A connection and what was learned and prepared on it.
 struct Session {
     link: Link,
+    /// See [`writable_server`].
+    server: String,
     partition_heights: u64,
     /// The first height for which no partition was seen.
     partitions_until: Height,
@@ -130,6 +132,12 @@ impl PostgresJournal {
         self.head = Head::default();
         self.claim = Some(Claim::Import(claimant));
         Ok(())
+    }
+
+    /// Names the server, and its present life, with which there is a session.
+    #[must_use]
+    pub fn server(&self) -> Option<&str> {
+        self.session.as_ref().map(|session| session.server.as_str())
     }
 
     /// Makes an append that hangs give up, from any thread.
@@ -299,6 +307,7 @@ impl Session {
         check_server(&mut link, &options.connect.target())?;
         check_version(&mut link)?;
         Ok(Self {
+            server: server_name(&mut link)?,
             partition_heights: partition_heights(&mut link)?,
             partitions_until: Height(0),
             statements: None,
@@ -349,6 +358,26 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Names the server that takes writes, and its present life, as [`PostgresJournal::server`] does: when another one does than
+/// an append hangs at, it hangs for good.
+///
+/// # Errors
+/// [`PostgresError`]: none can be found now.
+pub fn writable_server(options: &ConnectOptions) -> Result<String, PostgresError> {
+    server_name(&mut Link::open(
+        options,
+        Purpose::ReadAtPrimary,
+        AbortHandle::default(),
+    )?)
+}
+
+fn server_name(link: &mut Link) -> Result<String, PostgresError> {
+    link.ask("ask the server's name", async |client| {
+        let sql = "select concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time())";
+        client.query_one_scalar(sql, &[]).await
+    })
 }
 
 /// Refuses a server under whose settings success would not mean what it must. What may change while we are connected

@@ -17,7 +17,7 @@ mod reader;
 mod schema;
 mod tables;
 
-pub use self::journal::PostgresJournal;
+pub use self::journal::{PostgresJournal, writable_server};
 pub use chunks::{CHUNK_BYTES, DRAFT_BYTES_MAX};
 pub use error::PostgresError;
 pub use link::AbortHandle;

@@ -90,20 +90,13 @@ impl Link {
                 action: "start the connection's event loop",
                 source,
             })?;
-        let config = options.config(matches!(purpose, Purpose::Append | Purpose::ReadAtPrimary));
-        let connected = runtime.block_on(async {
+        let writes = matches!(purpose, Purpose::Append | Purpose::ReadAtPrimary);
+        let (client, wire) = runtime.block_on(async {
             tokio::select! {
-                connected = config.connect(NoTls) => Some(connected),
-                () = abort.requested() => None,
+                connected = connect(options, writes) => connected,
+                () = abort.requested() => Err(PostgresError::Aborted { action: "connect" }),
             }
-        });
-        let action = "connect";
-        let (client, wire) = connected
-            .ok_or(PostgresError::Aborted { action })?
-            .map_err(|source| PostgresError::Connect {
-                target: options.target(),
-                source,
-            })?;
+        })?;
         let mut link = Self {
             client,
             wire,
@@ -204,6 +197,34 @@ impl Link {
             }
         })
     }
+}
+
+/// The first host, in their order, that gives a session as wanted.
+async fn connect(
+    options: &ConnectOptions,
+    writes: bool,
+) -> Result<(Client, Connection<Socket, NoTlsStream>), PostgresError> {
+    let mut refused = None;
+    for host in &options.hosts {
+        let config = options.config(host, writes);
+        // The driver's own limit ends with the TCP connection, which a frozen server takes.
+        match tokio::time::timeout(options.connect_timeout(), config.connect(NoTls)).await {
+            Ok(Ok(connected)) => return Ok(connected),
+            Ok(Err(source)) => {
+                refused = Some(PostgresError::Connect {
+                    target: options.target(),
+                    source,
+                });
+            }
+            Err(_) => {
+                refused.get_or_insert(PostgresError::Broken {
+                    action: "connect",
+                    reason: format!("{}:{} is silent", host.0, host.1),
+                });
+            }
+        }
+    }
+    Err(refused.expect("there is at least one host"))
 }
 
 impl AbortHandle {

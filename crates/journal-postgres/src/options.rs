@@ -68,7 +68,8 @@ pub struct ConnectOptions {
     pub password: Option<Password>,
     /// Default: off.
     pub tls: Tls,
-    /// How long a connection may take to come about, for each host, in ms. Default: 2,000.
+    /// How long a session may take to come about, for each host, in ms; one that takes the connection and is silent counts, too.
+    /// Default: 2,000.
     pub connect_timeout_ms: u32,
     /// After how long without the other side's TCP acknowledgement a connection counts as broken, in ms.
     /// Default: 3,000.
@@ -170,11 +171,14 @@ impl ConnectOptions {
         format!("postgresql://{}/{}", hosts.join(","), self.database)
     }
 
-    pub(crate) fn config(&self, writes: bool) -> Config {
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        ms(self.connect_timeout_ms)
+    }
+
+    /// How one of the hosts is reached.
+    pub(crate) fn config(&self, (name, port): &(String, u16), writes: bool) -> Config {
         let mut config = Config::new();
-        for (name, port) in &self.hosts {
-            config.host(name).port(*port);
-        }
+        config.host(name).port(*port);
         if let Some(Password(password)) = &self.password {
             config.password(password);
         }
@@ -297,7 +301,7 @@ mod tests {
     fn a_password_is_never_printed() {
         let mut options = ConnectOptions::new("a", 1, "node");
         options.password = Some(Password::new("secret"));
-        assert!(!format!("{options:?} {:?}", options.config(true)).contains("secret"));
+        assert!(!format!("{options:?} {:?}", options.config(&options.hosts[0], true)).contains("secret"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::Ended;
 use election::{Elector, TermRevision};
-use journal_postgres::{AbortHandle, PostgresJournal, PostgresOptions};
+use journal_postgres::{AbortHandle, PostgresJournal, PostgresOptions, writable_server};
 use node::{Node, NodeError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +13,11 @@ use storage::KeyRing;
 const LOOK: Duration = Duration::from_millis(5);
 /// The pause after a journal that could not be taken over.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// After how long an append counts as hanging.
+const HANGS_AFTER: Duration = Duration::from_millis(500);
+/// How often it is seen whether one hangs.
+const LOOK_AT_PRIMARY: Duration = Duration::from_millis(100);
 
 /// What it takes to lead.
 pub(crate) struct Lead {
@@ -55,6 +60,7 @@ impl Lead {
             NodeError::Append(journal::AppendError::SteppedDown)
         })?;
         let (abort, done) = (journal.abort_handle(), AtomicBool::new(false));
+        let server = journal.server().map(str::to_owned);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -68,7 +74,42 @@ impl Lead {
             done.store(true, Ordering::Relaxed);
             promoted
         })?;
+        // The term began on the session that was opened, or there would be no term.
+        self.spawn_primary_watch(server.unwrap_or_default(), abort.clone())?;
         Ok(abort)
+    }
+
+    /// Makes an append give up that hangs at a server which is not the primary any more: a frozen one closes nothing. It has a
+    /// thread of its own, as asking frozen servers takes its time.
+    fn spawn_primary_watch(&self, server: String, abort: AbortHandle) -> Result<(), NodeError> {
+        let (node, connect, stopping) = (
+            self.node.clone(),
+            self.postgres.connect.clone(),
+            self.stopping.clone(),
+        );
+        let watch = move || {
+            while !stopping.load(Ordering::Relaxed) {
+                std::thread::sleep(LOOK_AT_PRIMARY);
+                if node.appends_for().is_none_or(|time| time < HANGS_AFTER) {
+                    continue;
+                }
+                match writable_server(&connect) {
+                    Ok(other) if other != server => {
+                        tracing::warn!(
+                            code = "MEM-0104",
+                            server,
+                            other,
+                            "an append hangs at a server that is not the primary any more"
+                        );
+                        return abort.abort();
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::debug!(%error, "an append hangs, and no primary is found"),
+                }
+            }
+        };
+        let builder = std::thread::Builder::new().name("primary".to_owned());
+        builder.spawn(watch).map(drop).map_err(NodeError::Thread)
     }
 
     fn watch(&self, revision: TermRevision, abort: &AbortHandle) -> Ended {

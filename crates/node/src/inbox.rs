@@ -93,7 +93,7 @@ struct Waiting<Read> {
 pub struct Inbox<Read> {
     waiting: Mutex<Waiting<Read>>,
     bell: Condvar,
-    /// For whoever supplies blocks: there is room again.
+    /// For whoever supplies blocks or promotes: there is room again, or the node writes now.
     room: Condvar,
     storage_full: AtomicBool,
     follows: AtomicBool,
@@ -182,11 +182,16 @@ impl<Read> Inbox<Read> {
         }
     }
 
-    /// Makes the follower the writer, once it has taken in the blocks before.
+    /// Makes the follower the writer, once it has taken in the blocks before; returns when it takes writes, or the node
+    /// stops.
     pub fn promote(&self, promotion: Promotion) {
         let mut waiting = self.lock();
         waiting.arrivals.promotion = Some(promotion);
         self.ring(waiting);
+        let waiting = self.room.wait_while(self.lock(), |waiting| {
+            self.follows() && !waiting.arrivals.stopping
+        });
+        drop(waiting.expect("no thread panics with the inbox"));
     }
 
     /// Whether the node follows another writer, and so takes no writes.
@@ -196,7 +201,10 @@ impl<Read> Inbox<Read> {
 
     /// Says whether the node follows another writer.
     pub fn set_follows(&self, follows: bool) {
+        let waiting = self.lock();
         self.follows.store(follows, Ordering::Relaxed);
+        drop(waiting);
+        self.room.notify_all();
     }
 
     /// A block is durable.

@@ -28,7 +28,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use storage::{DirectoryLock, FileSystem, KeyRing, Storage};
 use tokio::sync::{oneshot, watch};
 
@@ -478,6 +478,15 @@ impl Node {
             indexed: *shared.indexed.borrow(),
             epoch: shared.epoch.load(Ordering::Relaxed),
         }
+    }
+
+    /// For how long a block has been under way to the journal; none when none is.
+    #[must_use]
+    pub fn appends_for(&self) -> Option<Duration> {
+        let shared = &self.inner.shared;
+        let began = shared.append_began.get()?;
+        let is_done = shared.last_block.get().is_some_and(|done| done >= began);
+        (!is_done).then(|| began.elapsed())
     }
 
     /// When the last block became durable here, or was supplied; none before the first since the start.

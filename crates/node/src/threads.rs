@@ -67,6 +67,8 @@ pub struct Shared {
     pub recent: Arc<Recent>,
     /// When the last block became durable, or was supplied.
     pub last_block: LastBlock,
+    /// When the last append began.
+    pub append_began: LastBlock,
 }
 
 /// A moment that one thread sets and others read.
@@ -126,6 +128,7 @@ impl Shared {
             epoch: AtomicU64::new(recovered.head.epoch),
             recent: Arc::default(),
             last_block: LastBlock::new(),
+            append_began: LastBlock::new(),
         }
     }
 
@@ -364,6 +367,7 @@ impl Committer {
             return Ok(Some(batch));
         }
         let started = Instant::now();
+        shared.append_began.is_now();
         let mut journal = self.lock();
         let head = match journal.append(self.term, &mut batch.draft) {
             Err(AppendError::Full(_)) => return Ok(Some(batch)),
@@ -378,6 +382,7 @@ impl Committer {
         Priority::Critical.apply();
         for mut batch in batches {
             let started = Instant::now();
+            shared.append_began.is_now();
             let mut journal = self.lock();
             let head = append(&mut **journal, self.term, &mut batch.draft, shared)?;
             self.announce(journal, head, batch, started, shared);

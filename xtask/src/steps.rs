@@ -35,7 +35,7 @@ enum Step {
     Test,
     /// The quick start, twice on the same folder.
     Up,
-    /// The simulator over a thousand seeds, and those that once failed.
+    /// The simulator over a thousand seeds of a node and three thousand of a cluster, and those that once failed.
     Simulate,
     /// A short run of the fuzzers.
     Fuzz,
@@ -77,7 +77,8 @@ fn carry_out(step: Step) -> Result<()> {
         Step::Up => up_twice(),
         Step::Simulate => {
             let simulator = binary::debug("simulator", Beside::Workspace)?;
-            run_command(Command::new(simulator).args(["--seeds", "1000"]))
+            run_command(Command::new(&simulator).args(["--seeds", "1000"]))?;
+            run_command(Command::new(&simulator).args(["--cluster", "--seeds", "3000"]))
         }
         Step::Fuzz => campaigns::fuzz(
             &FuzzOptions {

@@ -73,7 +73,7 @@ pub struct Clients {
     generator: Generator,
     clock: TimestampNs,
     next_request: u128,
-    /// The latest that anybody was told.
+    /// The latest that was acknowledged or shown by a linearizable read.
     floor: Moment,
     /// The same as it was at each step at which it rose, for reads that may be so old.
     floors: Vec<(u64, Moment)>,
@@ -118,8 +118,14 @@ impl World {
         let Some(life) = &self.nodes[node].life else {
             return Where::Nowhere;
         };
-        if self.election.term_now(node, self.boot).is_some() {
-            return match life.writes() {
+        if let Some(term) = self.election.term_now(node, self.boot) {
+            // Of this very term: in an earlier one it knew less.
+            let is_sure = match self.canary {
+                Some(ClusterCanary::AnyTerm) => true,
+                Some(ClusterCanary::UnconfirmedTerm) => life.promoted_for == Some(term),
+                _ => life.promoted_for == Some(term) && life.is_confirmed,
+            };
+            return match life.writes() && is_sure {
                 true => Where::Here,
                 false => Where::Nowhere,
             };
@@ -387,7 +393,10 @@ impl World {
             Promise::Bounded(_) => self.statistics.bounded += 1,
             Promise::Any => self.statistics.any += 1,
         }
-        self.clients.raise(self.boot, moment);
+        // No promise is made of what was seen in a read of some age.
+        if promise == Promise::Linearizable {
+            self.clients.raise(self.boot, moment);
+        }
     }
 
     /// The election answers a client's read, whose question to it began after the read came.

@@ -74,7 +74,7 @@ impl FakeJournal {
     /// For a node; connects when a term begins.
     pub fn new(servers: Shared, node: usize, keys: KeyRing, canary: Option<ClusterCanary>) -> Self {
         Self {
-            reader: Arc::new(FakeReader::of_writer(servers.clone(), node, keys.clone())),
+            reader: Arc::new(FakeReader::of_writer(servers.clone(), node, keys.clone(), canary)),
             sealer: Sealer::new(&keys, ShardId(0)),
             servers,
             node,

@@ -36,17 +36,26 @@ pub enum ClusterCanary {
     UnconfirmedRead,
     /// A follower takes every block that it sees for final.
     TentativeFollower,
+    /// A reader takes what is final at one server for what stands there at another.
+    AnyServer,
+    /// A writer that was elected anew answers before it took the journal over for that term.
+    AnyTerm,
+    /// A writer answers as soon as its term has begun in the journal, though another may have been elected before that.
+    UnconfirmedTerm,
 }
 
 impl ClusterCanary {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::UnconditionalAppend,
         Self::TrustedCommit,
         Self::Unfenced,
         Self::SpeculativeReply,
         Self::UnconfirmedRead,
         Self::TentativeFollower,
+        Self::AnyServer,
+        Self::AnyTerm,
+        Self::UnconfirmedTerm,
     ];
 }
 

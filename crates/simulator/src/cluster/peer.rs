@@ -4,7 +4,7 @@
 use super::journal::{FakeJournal, is_pending, open};
 use super::reader::FakeReader;
 use crossbeam_channel::{Receiver, Sender};
-use history::{FullSpeed, Reader};
+use history::FullSpeed;
 use journal::{Block, BlockReader, Head, Journal, Term, WriterId};
 use ledger::Height;
 use node::parts::{
@@ -47,8 +47,6 @@ pub enum Role {
 pub struct Life {
     /// Inbox and counters.
     pub shared: Arc<Shared>,
-    /// The index as readers see it.
-    pub reader: Reader,
     /// What it does.
     pub role: Role,
     /// The last block that it was supplied with.
@@ -61,8 +59,10 @@ pub struct Life {
     pub asked_at: Option<u64>,
     /// What it answered to the question of that moment.
     pub how_far: Option<(u64, Height)>,
-    /// Its term has begun; it writes as soon as it applied what stands before.
-    pub is_promoted: bool,
+    /// The election's term for which it took the journal over; it writes as soon as it applied what stands before.
+    pub promoted_for: Option<u64>,
+    /// The election was asked again after that, and it was still the writer.
+    pub is_confirmed: bool,
     keys: KeyRing,
     background: Background,
     indexer: IndexerLoop,
@@ -89,7 +89,7 @@ impl Life {
         let sequencer = Sequencer::new(recovered.ledger, recovered.reader, recovered.head.height, options);
         Self {
             role: Role::Following {
-                follower: Box::new(Follower::new(sequencer, reader.clone())),
+                follower: Box::new(Follower::new(sequencer, reader)),
                 taking: None,
             },
             supplied: recovered.head,
@@ -97,14 +97,14 @@ impl Life {
             fresh_as_of: None,
             asked_at: None,
             how_far: None,
-            is_promoted: false,
+            promoted_for: None,
+            is_confirmed: false,
             background: Background {
                 storage,
                 snapshots: Layout::new(options).snapshots,
                 keys: keys.clone(),
             },
             keys,
-            reader,
             indexer: IndexerLoop::new(recovered.writer),
             shared,
             to_indexer,
@@ -269,7 +269,7 @@ impl Life {
                     return Err(NodeError::Contradiction { height: head.height });
                 }
                 self.shared.inbox.promote(Promotion { journal, term });
-                self.is_promoted = true;
+                self.promoted_for = Some(revision);
                 Ok(Some(chain))
             }
             Err(error) if is_pending(&error) => {

@@ -2,31 +2,53 @@
 
 use super::ClusterCanary;
 use super::journal::{Shared, open};
-use super::wal::Server;
-use journal::{Block, BlockReader, BlockScan, Head, JournalError};
+use super::wal::{Row, Server};
+use journal::{Block, BlockReader, BlockScan, Head, JournalError, WriterId};
 use ledger::Height;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use storage::KeyRing;
+
+/// A block and whose it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Mark {
+    height: Height,
+    epoch: u64,
+    writer: WriterId,
+}
+
+impl Mark {
+    fn of(row: &Row) -> Self {
+        Self {
+            height: row.height,
+            epoch: row.epoch,
+            writer: row.writer,
+        }
+    }
+}
 
 /// See the module.
 pub struct FakeReader {
     servers: Shared,
     node: usize,
     keys: KeyRing,
-    final_height: AtomicU64,
+    /// The last block that is known to be final.
+    known: Mutex<Mark>,
     /// For the canary: whatever can be seen counts as final.
     is_credulous: bool,
+    /// For the canary: what is known to be final is taken from whichever server is asked.
+    is_trusting: bool,
 }
 
 impl FakeReader {
     /// A writer's: it knows what the writer knows.
-    pub fn of_writer(servers: Shared, node: usize, keys: KeyRing) -> Self {
+    pub fn of_writer(servers: Shared, node: usize, keys: KeyRing, canary: Option<ClusterCanary>) -> Self {
         Self {
             servers,
             node,
             keys,
-            final_height: AtomicU64::new(0),
+            known: Mutex::default(),
+            is_trusting: canary == Some(ClusterCanary::AnyServer),
             is_credulous: false,
         }
     }
@@ -35,25 +57,40 @@ impl FakeReader {
     pub fn outsider(servers: Shared, node: usize, keys: KeyRing, canary: Option<ClusterCanary>) -> Self {
         Self {
             is_credulous: canary == Some(ClusterCanary::TentativeFollower),
-            ..Self::of_writer(servers, node, keys)
+            ..Self::of_writer(servers, node, keys, canary)
         }
     }
 
     /// The writer's head is final.
     pub fn reached(&self, head: &Head) {
-        self.final_height.fetch_max(head.height.0, Ordering::SeqCst);
+        self.advance(Mark {
+            height: head.height,
+            epoch: head.epoch,
+            writer: head.writer,
+        });
     }
 
     /// An outsider looks at some server how far blocks are surely final.
     pub fn look(&self) -> Result<(), JournalError> {
         let found = self.with_server(|server| {
             Ok(match self.is_credulous {
-                true => server.top().map_or(Height(0), |row| row.height),
+                true => server.top().map(Mark::of),
                 false => last_final(server),
             })
         })?;
-        self.final_height.fetch_max(found.0, Ordering::SeqCst);
+        self.advance(found.unwrap_or_default());
         Ok(())
+    }
+
+    fn advance(&self, mark: Mark) {
+        let mut known = self.known();
+        if mark.height > known.height {
+            *known = mark;
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Mark> {
+        self.known.lock().expect("one thread")
     }
 
     fn with_server<T>(
@@ -67,8 +104,15 @@ impl FakeReader {
         }
     }
 
+    /// A block that is known to be final, from a server that surely has that one and not another there.
     fn fetch(&self, height: Height) -> Result<Block, JournalError> {
+        let known = *self.known();
         self.with_server(|server| {
+            let has_known = server.row(known.height).map(Mark::of) == Some(known);
+            let surely = last_final(server).map_or(Height(0), |mark| mark.height);
+            if !(has_known || height <= surely || self.is_trusting) {
+                return Err(away("find what is final at"));
+            }
             let row = server.row(height).ok_or_else(|| away("find a block at"))?;
             Ok(open(&self.keys, &row.sealed))
         })
@@ -76,16 +120,16 @@ impl FakeReader {
 }
 
 /// A block is final when one of its own term stands on it: its writer sent that only after it was.
-fn last_final(server: &Server) -> Height {
+fn last_final(server: &Server) -> Option<Mark> {
     let mut above = server.top();
     while let Some(row) = above {
         let below = server.row(Height(row.height.0 - 1));
-        if below.is_some_and(|below| (below.epoch, below.writer) == (row.epoch, row.writer)) {
-            return Height(row.height.0 - 1);
+        if let Some(below) = below.filter(|below| (below.epoch, below.writer) == (row.epoch, row.writer)) {
+            return Some(Mark::of(below));
         }
         above = below;
     }
-    Height(0)
+    None
 }
 
 fn away(action: &'static str) -> JournalError {
@@ -98,7 +142,7 @@ fn away(action: &'static str) -> JournalError {
 
 impl BlockReader for FakeReader {
     fn head(&self) -> Height {
-        Height(self.final_height.load(Ordering::SeqCst))
+        self.known().height
     }
 
     fn read(&self, height: Height) -> Result<Block, JournalError> {

@@ -8,13 +8,14 @@ use super::wal::SERVERS;
 use super::world::{NODES, World};
 use super::{ClusterCanary, world::Place};
 use crate::clients::check_state;
+use crate::truth::Moment;
 use crate::{Broken, ensure};
 use journal::JournalError;
 use ledger::Height;
 use node::NodeError;
 use node::parts::Read;
 use rand::RngExt;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 /// Rounds after which a cluster that nothing hinders must have answered everything.
 const PATIENCE: usize = 2_000;
@@ -189,15 +190,20 @@ impl World {
         Ok(())
     }
 
-    /// A writer that leads no more ends.
+    /// A writer that leads no more ends. One whose term has begun in the journal asks the election whether it still leads before
+    /// it answers anybody: so terms follow each other in the journal as they do in the election.
     fn watch(&mut self, node: usize) -> Result<(), Broken> {
-        let writes = self.nodes[node]
-            .life
-            .as_ref()
-            .is_some_and(|life| life.is_promoted);
-        if writes && self.election.term_now(node, self.boot).is_none() {
+        let term = self.nodes[node].life.as_ref().and_then(|life| life.promoted_for);
+        let Some(revision) = term else {
+            return Ok(());
+        };
+        let now = self.election.term_now(node, self.boot);
+        let goes_on = now == term || now.is_some() && self.canary == Some(ClusterCanary::AnyTerm);
+        if !goes_on {
             self.note(format!("node {node} leads no more and ends"));
             self.end(node);
+        } else if self.election.confirms(node, revision) {
+            self.nodes[node].life.as_mut().expect("it lives").is_confirmed = true;
         }
         Ok(())
     }
@@ -296,8 +302,7 @@ impl World {
             self.note("the primary loses its leader key".to_owned());
         }
         if self.one_in(faults.revoke) {
-            self.election.writer = None;
-            self.note("the writer key vanishes".to_owned());
+            self.revoke();
         }
         if self.one_in(faults.network) {
             self.break_or_mend();
@@ -306,6 +311,18 @@ impl World {
             self.meddle();
         }
         Ok(())
+    }
+
+    /// The writer key vanishes; now and then its holder is the last to know.
+    fn revoke(&mut self) {
+        let Some((holder, _)) = self.election.writer.take() else {
+            return;
+        };
+        let is_cut_off = self.one_in(2);
+        self.election.beliefs[holder].is_cut_off |= is_cut_off;
+        self.note(format!(
+            "the writer key of node {holder} vanishes, it is cut off: {is_cut_off}"
+        ));
     }
 
     fn break_or_mend(&mut self) {
@@ -358,13 +375,13 @@ impl World {
     fn come_to_rest(&mut self) -> Result<(), Broken> {
         self.note("nothing fails any more".to_owned());
         self.heal();
-        for _ in 0..PATIENCE {
+        for round in 0..PATIENCE {
             self.round()?;
             if self.clients.are_idle() && self.is_at_rest() {
                 return self.check_whole();
             }
             // The block that begins a term is seen to be final only when another one follows.
-            if self.clients.are_idle() {
+            if self.clients.are_idle() && round % 16 == 15 {
                 self.write()?;
             }
         }
@@ -412,11 +429,11 @@ impl World {
         let head = self.truth.head();
         let writers = (0..NODES).filter(|node| self.place(*node) == Where::Here).count();
         let is_there = |place: &Place| place.life.as_ref().is_some_and(|life| life.height() >= head);
-        writers == 1 && self.nodes.iter().all(is_there)
+        writers == 1 && self.patroni.leader.is_some() && self.nodes.iter().all(is_there)
     }
 
     fn check_whole(&mut self) -> Result<(), Broken> {
-        let leader = self.patroni.leader.expect("a writer needs a primary");
+        let leader = self.patroni.leader.expect("it is at rest");
         for height in 1..=self.truth.head().0 {
             let servers = self.servers();
             let row = servers.all[leader].row(Height(height));
@@ -428,7 +445,6 @@ impl World {
                 "the journal does not hold final block {height}"
             );
         }
-        let floor = self.truth.now();
         for node in 0..NODES {
             let (sender, mut receiver) = oneshot::channel();
             let life = self.nodes[node].life.as_mut().expect("all are at rest");
@@ -436,14 +452,13 @@ impl World {
                 life.shared.inbox.read(Read::State(sender)).is_ok(),
                 "a read is refused"
             );
-            for _ in 0..4 {
-                self.node_step(node, |life, clock| life.turn(clock))?;
-                self.commit(node)?;
-                self.announce(node)?;
-            }
-            let state = receiver.try_recv();
-            let state = state.map_err(|_| Broken(format!("node {node} does not answer at the end")))?;
-            check_state(&self.truth, &state, floor)?;
+            let state = (0..PATIENCE).find_map(|_| match (self.round(), receiver.try_recv()) {
+                (Ok(()), Err(TryRecvError::Empty)) => None,
+                (Ok(()), state) => Some(state.map_err(|_| Broken("it has ended".to_owned()))),
+                (Err(broken), _) => Some(Err(broken)),
+            });
+            let state = state.ok_or_else(|| Broken(format!("node {node} does not answer at the end")))??;
+            check_state(&self.truth, &state, Moment(0))?;
         }
         Ok(())
     }

@@ -122,7 +122,6 @@ impl World {
             // Of this very term: in an earlier one it knew less.
             let is_sure = match self.canary {
                 Some(ClusterCanary::AnyTerm) => true,
-                Some(ClusterCanary::UnconfirmedTerm) => life.promoted_for == Some(term),
                 _ => life.promoted_for == Some(term) && life.is_confirmed,
             };
             return match life.writes() && is_sure {

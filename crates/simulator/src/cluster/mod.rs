@@ -40,13 +40,11 @@ pub enum ClusterCanary {
     AnyServer,
     /// A writer that was elected anew answers before it took the journal over for that term.
     AnyTerm,
-    /// A writer answers as soon as its term has begun in the journal, though another may have been elected before that.
-    UnconfirmedTerm,
 }
 
 impl ClusterCanary {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 8] = [
         Self::UnconditionalAppend,
         Self::TrustedCommit,
         Self::Unfenced,
@@ -55,7 +53,6 @@ impl ClusterCanary {
         Self::TentativeFollower,
         Self::AnyServer,
         Self::AnyTerm,
-        Self::UnconfirmedTerm,
     ];
 }
 

@@ -90,19 +90,7 @@ impl World {
         let mut random = StdRng::seed_from_u64(seed);
         seed_entropy(seed);
         let profile = Profile::draw(&mut random);
-        let mut faults = draw_faults(&mut random);
-        if canary == Some(ClusterCanary::UnconfirmedTerm) {
-            // It takes an order of events that is rare among others.
-            faults = Faults {
-                kill: 0,
-                server: 0,
-                network: 0,
-                failover: 0,
-                settings: 0,
-                revoke: 150,
-                lease: 4_000,
-            };
-        }
+        let faults = draw_faults(&mut random);
         let nodes = (0..NODES).map(|_| new_place(&mut random, &profile)).collect();
         let mut servers = Servers::new(random.next_u64(), NODES);
         servers.is_unconditional = canary == Some(ClusterCanary::UnconditionalAppend);

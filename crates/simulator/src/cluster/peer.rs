@@ -268,7 +268,10 @@ impl Life {
                 if self.supplied != head {
                     return Err(NodeError::Contradiction { height: head.height });
                 }
+                // It returns when the node does not follow any more, which here only a later turn can bring about.
+                self.shared.inbox.set_follows(false);
                 self.shared.inbox.promote(Promotion { journal, term });
+                self.shared.inbox.set_follows(true);
                 self.promoted_for = Some(revision);
                 Ok(Some(chain))
             }

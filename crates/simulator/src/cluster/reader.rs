@@ -3,7 +3,7 @@
 use super::ClusterCanary;
 use super::journal::{Shared, open};
 use super::wal::{Row, Server};
-use journal::{Block, BlockReader, BlockScan, Head, JournalError, WriterId};
+use journal::{Block, BlockHash, BlockReader, BlockScan, Head, JournalError, WriterId};
 use ledger::Height;
 use std::io;
 use std::sync::{Mutex, MutexGuard};
@@ -151,6 +151,15 @@ impl BlockReader for FakeReader {
             return Err(JournalError::NoBlock { height, head });
         }
         self.fetch(height)
+    }
+
+    fn holds_final(&self, height: Height, hash: BlockHash) -> Result<bool, JournalError> {
+        let mark = self.with_server(|server| {
+            let row = server.row(height).ok_or_else(|| away("find a block at"))?;
+            Ok((open(&self.keys, &row.sealed).hash == hash).then(|| Mark::of(row)))
+        })?;
+        self.advance(mark.unwrap_or_default());
+        Ok(mark.is_some())
     }
 
     fn scan(&self, from: Height) -> BlockScan<'_> {

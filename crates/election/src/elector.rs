@@ -110,6 +110,24 @@ impl Elector {
         self.run(async move { campaign::resign(&shared, to).await }).await
     }
 
+    /// [`Elector::confirm_leadership`] for a thread that may wait, for `patience` at most.
+    ///
+    /// # Errors
+    /// As there; [`ElectionError::Unreachable`] when there is no answer in time.
+    pub fn confirm_leadership_within(&self, patience: Duration) -> Result<TermRevision, ElectionError> {
+        let (sender, receiver) = mpsc::channel();
+        let answer = self.shared.confirmations.join();
+        self.runtime.spawn(async move {
+            let _ = sender.send(answer.await.unwrap_or(Err(ElectionError::Stopped)));
+        });
+        receiver.recv_timeout(patience).unwrap_or_else(|_| {
+            Err(ElectionError::Unreachable {
+                action: "confirm leadership",
+                reason: "no answer in time".to_owned(),
+            })
+        })
+    }
+
     /// [`Elector::resign`] for a process that is about to end, from any thread; waits no longer than `patience`, and what is
     /// not done by then is left to the lease.
     pub fn resign_before_end(&self, patience: Duration) {

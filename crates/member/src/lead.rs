@@ -1,11 +1,11 @@
 //! Becoming the writer and ceasing to be it. Owns: the thread that watches over leadership, and the promotion.
 
 use crate::Ended;
-use election::{Elector, TermRevision};
+use election::{ElectionError, Elector, TermRevision};
 use journal_postgres::{AbortHandle, PostgresJournal, PostgresOptions, writable_server};
 use node::{Node, NodeError};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use storage::KeyRing;
 
@@ -19,6 +19,9 @@ const HANGS_AFTER: Duration = Duration::from_millis(500);
 /// How often it is seen whether one hangs.
 const LOOK_AT_PRIMARY: Duration = Duration::from_millis(100);
 
+/// How long one confirmation may take.
+const CONFIRM_PATIENCE: Duration = Duration::from_secs(1);
+
 /// What it takes to lead.
 pub(crate) struct Lead {
     pub(crate) node: Node,
@@ -26,6 +29,8 @@ pub(crate) struct Lead {
     pub(crate) postgres: PostgresOptions,
     pub(crate) keys: KeyRing,
     pub(crate) stopping: Arc<AtomicBool>,
+    /// As whom this node writes; 0 until it does.
+    pub(crate) writes_as: Arc<AtomicI64>,
 }
 
 impl Lead {
@@ -39,6 +44,11 @@ impl Lead {
             let begun = Instant::now();
             match self.take_over(revision) {
                 Ok(abort) => {
+                    if !self.is_still_elected(revision) {
+                        abort.abort();
+                        return Ended::Lost;
+                    }
+                    self.writes_as.store(revision.0, Ordering::SeqCst);
                     tracing::info!(%revision, took_ms = begun.elapsed().as_millis() as u64, "this node is the writer");
                     return self.watch(revision, &abort);
                 }
@@ -110,6 +120,19 @@ impl Lead {
         };
         let builder = std::thread::Builder::new().name("primary".to_owned());
         builder.spawn(watch).map(drop).map_err(NodeError::Thread)
+    }
+
+    /// Terms could begin in the journal in another order than in etcd: a node whose key had gone without its knowledge would then
+    /// write after one that was elected later. So nothing is answered before a majority has said that the key still stands.
+    fn is_still_elected(&self, revision: TermRevision) -> bool {
+        while self.leads(revision) && !self.is_stopping() {
+            match self.elector.confirm_leadership_within(CONFIRM_PATIENCE) {
+                Ok(confirmed) => return confirmed == revision,
+                Err(ElectionError::Unreachable { .. }) => std::thread::sleep(PAUSE),
+                Err(_) => return false,
+            }
+        }
+        false
     }
 
     fn watch(&self, revision: TermRevision, abort: &AbortHandle) -> Ended {

@@ -11,7 +11,7 @@ use ledger::Height;
 use node::{LostTerm, Node, NodeError, NodeOptions, Source};
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use storage::KeyRing;
@@ -76,15 +76,20 @@ pub struct Member {
 /// Who writes, as far as this member knows.
 #[derive(Clone)]
 pub(crate) struct Whereabouts {
-    node: Node,
     elector: Arc<Elector>,
     name: MemberName,
+    writes_as: Arc<AtomicI64>,
 }
 
 impl Whereabouts {
     pub(crate) fn place(&self) -> Place {
         match self.elector.leadership() {
-            Leadership::Leading { .. } if !self.node.status().follows => Place::Here,
+            // Elected again is not the same: the journal's term belongs to the election that it was begun for.
+            Leadership::Leading { term_revision, .. }
+                if term_revision.0 == self.writes_as.load(Ordering::SeqCst) =>
+            {
+                Place::Here
+            }
             Leadership::Following { writer: Some(writer) } if writer.name != self.name => Place::At {
                 name: writer.name.to_string(),
                 address: writer.grpc_address,
@@ -127,17 +132,19 @@ impl Member {
         let elector = elector.get_or_init(|| started).clone();
         let stopping = Arc::new(AtomicBool::new(false));
         let (end, ended) = watch::channel(None);
+        let writes_as = Arc::new(AtomicI64::new(0));
         let lead = Lead {
             node: node.clone(),
             elector: elector.clone(),
             postgres,
             keys: keys.clone(),
             stopping: stopping.clone(),
+            writes_as: writes_as.clone(),
         };
         let whereabouts = Whereabouts {
-            node: node.clone(),
             elector: elector.clone(),
             name,
+            writes_as,
         };
         let (is_live, freshness) = (Arc::new(AtomicBool::new(false)), Arc::new(Freshness::default()));
         let feed = Feed {

@@ -18,6 +18,7 @@ mod priority;
 mod reads;
 mod recent;
 mod recovery;
+mod running;
 mod sequencer;
 mod snapshots;
 mod threads;
@@ -27,11 +28,12 @@ mod verify;
 pub use clock::{Clock, SystemClock};
 pub use error::{NodeError, STEPPED_DOWN_EXIT_CODE};
 pub use handle::*;
-pub use node::{Feed, LostTerm, Node};
+pub use node::{Feed, Node};
 pub use options::NodeOptions;
 pub use priority::Priority;
 pub use recent::SealedFeed;
 pub use recovery::{Layout, Source};
+pub use running::LostTerm;
 pub use verify::{VerifyReport, VerifyStage, verify};
 
 /// The node's parts, for the simulator, which runs them in an order of its own on a disk and a clock of its own.

@@ -1,0 +1,191 @@
+//! The threads of one node. Owns: their start, what they hold of each other, and the order in which they end.
+
+use crate::background::{Background, Chores, DiskWatch};
+use crate::clock::SystemClock;
+use crate::follower::{Follower, run_follower};
+use crate::inbox::Promotion;
+use crate::pace::Rests;
+use crate::recovery::{Layout, Recovered, discard_damaged_index, run_flushes};
+use crate::sequencer::Sequencer;
+use crate::threads::{
+    self, Committer, INDEX_BACKLOG_MAX, MERGE_BACKLOG_MAX, OUTLIVES, SequencerLoop, Shared, ToIndexer,
+};
+use crate::{NodeError, NodeOptions};
+use crossbeam_channel::Sender;
+use history::Reader;
+use journal::{Journal, Preparer, Term};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use storage::{DirectoryLock, KeyRing, Storage};
+
+type LastWords = Arc<dyn Fn(&NodeError) + Send + Sync>;
+
+/// Called when a promoted node is not the writer any more, right before the process ends. It must not take long.
+pub type LostTerm = Arc<dyn Fn() + Send + Sync>;
+
+/// How a node begins.
+pub enum Beginning {
+    /// It writes at once. Its term begins with the sequencer's first block, whenever the disk has room for it: nobody
+    /// else appends.
+    Writing {
+        /// Ready to append.
+        journal: Box<dyn Journal>,
+        /// Makes its segments ready.
+        preparer: Preparer,
+        /// Above every one before.
+        term: Term,
+    },
+    /// It follows until it is promoted.
+    Following {
+        /// Called when the term that it was promoted to is lost.
+        lost_term: LostTerm,
+    },
+}
+
+/// The threads of a running node, in the order in which a stop waits for them.
+pub struct Running {
+    /// It waits for the committer, when there is one.
+    sequencer: JoinHandle<()>,
+    indexer: JoinHandle<history::Writer>,
+    flusher: JoinHandle<()>,
+    merger: JoinHandle<()>,
+    disk: JoinHandle<()>,
+    disk_stop: Sender<()>,
+    _lock: DirectoryLock,
+}
+
+impl Running {
+    /// Waits until what was taken in is answered and every thread has ended, and writes the index out. The inbox has been
+    /// told to stop.
+    pub fn join(self) {
+        let ended = "a thread that fails stops the process";
+        self.sequencer.join().expect(ended);
+        let mut writer = self.indexer.join().expect(ended);
+        self.flusher.join().expect(ended);
+        self.merger.join().expect(ended);
+        drop(self.disk_stop);
+        self.disk.join().expect(ended);
+        writer.freeze();
+        if let Err(error) = run_flushes(&mut writer) {
+            tracing::warn!(%error, "the index could not be written out; the next start replays more");
+        }
+    }
+}
+
+/// Starts every thread on what was recovered.
+pub fn start(
+    storage: Arc<dyn Storage>,
+    options: &NodeOptions,
+    recovered: Recovered,
+    keys: &KeyRing,
+    beginning: Beginning,
+    shared: Arc<Shared>,
+    lock: DirectoryLock,
+) -> Result<Running, NodeError> {
+    let (to_indexer, from_committer) = crossbeam_channel::unbounded();
+    let (flushes, to_flush) = crossbeam_channel::unbounded();
+    let (merges, to_merge) = crossbeam_channel::unbounded();
+    let (disk_stop, disk_stopped) = crossbeam_channel::bounded(0);
+    let disk_watch = DiskWatch {
+        storage: storage.clone(),
+        directory: options.directory.clone(),
+        preparer: match &beginning {
+            Beginning::Writing { preparer, .. } => Some(preparer.clone()),
+            Beginning::Following { .. } => None,
+        },
+        reserve_bytes: options.disk_reserve_bytes,
+    };
+    let merger = Background {
+        storage: storage.clone(),
+        snapshots: Layout::new(options).snapshots,
+        keys: keys.clone(),
+    };
+    let sequencer = Sequencer::new(
+        recovered.ledger,
+        recovered.reader.clone(),
+        recovered.head.height,
+        options,
+    );
+    let (writer, archive) = (recovered.writer, recovered.reader);
+    let sharing = std::array::from_fn(|_| shared.clone());
+    let [for_indexer, to_disk, to_flusher, to_merger] = sharing;
+    let (from_flusher, from_merger) = (to_indexer.clone(), to_indexer.clone());
+    let flusher = merger.clone();
+    let (files, place) = (storage.clone(), options.clone());
+    let lost_term = match &beginning {
+        Beginning::Following { lost_term } => Some(lost_term.clone()),
+        Beginning::Writing { .. } => None,
+    };
+    let last_words: LastWords = Arc::new(move |error| {
+        discard_damaged_index(&*files, &place, error);
+        if let Some(lost_term) = lost_term.as_ref().filter(|_| error.is_lost_term()) {
+            lost_term();
+        }
+    });
+    let indexer = threads::spawn("history", &last_words, move || {
+        threads::run_indexer(writer, &from_committer, &Chores { flushes, merges }, &for_indexer)
+    })?;
+    let flusher = threads::spawn("flush", &last_words, move || {
+        let shared = &*to_flusher;
+        let rests = || Rests::new(&shared.index_backlog, INDEX_BACKLOG_MAX, &shared.stopping);
+        flusher.run(&to_flush, &from_flusher, rests)
+    })?;
+    let merger = threads::spawn("merge", &last_words, move || {
+        let shared = &*to_merger;
+        let rests = || Rests::new(&shared.merge_backlog, MERGE_BACKLOG_MAX, &shared.stopping);
+        merger.run(&to_merge, &from_merger, rests)
+    })?;
+    let disk = threads::spawn("disk", &last_words, move || {
+        disk_watch.run(&to_disk, &disk_stopped)
+    })?;
+    let words = last_words.clone();
+    let sequencer = threads::spawn("sequencer", &last_words, move || {
+        live(sequencer, archive, beginning, &shared, &to_indexer, &words)?;
+        to_indexer.send(ToIndexer::Stop).expect(OUTLIVES);
+        Ok(())
+    })?;
+    Ok(Running {
+        sequencer,
+        indexer,
+        flusher,
+        merger,
+        disk,
+        disk_stop,
+        _lock: lock,
+    })
+}
+
+/// The sequencer's thread, until the node stops: it follows, writes, or the one after the other.
+fn live(
+    sequencer: Sequencer<Reader>,
+    archive: Reader,
+    beginning: Beginning,
+    shared: &Arc<Shared>,
+    indexer: &Sender<ToIndexer>,
+    last_words: &LastWords,
+) -> Result<(), NodeError> {
+    let clock = SystemClock::default();
+    let is_far = matches!(beginning, Beginning::Following { .. });
+    let (sequencer, journal, term) = match beginning {
+        Beginning::Writing { journal, term, .. } => {
+            (SequencerLoop::begin(sequencer, archive, &clock)?, journal, term)
+        }
+        Beginning::Following { .. } => {
+            match run_follower(Follower::new(sequencer, archive), shared, indexer)? {
+                Some((sequencer, Promotion { journal, term })) => (sequencer, journal, term),
+                None => return Ok(()),
+            }
+        }
+    };
+    let (large_batches, batches) = crossbeam_channel::bounded(1);
+    let commits = Arc::new(Committer::new(journal, term, is_far, indexer.clone()));
+    let (commits_large, to_committer) = (commits.clone(), shared.clone());
+    let committer = threads::spawn("journal", last_words, move || {
+        commits_large.run(&batches, &to_committer)
+    })?;
+    shared.inbox.set_follows(false);
+    threads::run_sequencer(sequencer, shared, &clock, &commits, &large_batches)?;
+    drop(large_batches);
+    committer.join().expect("a thread that fails stops the process");
+    Ok(())
+}

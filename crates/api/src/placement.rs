@@ -20,7 +20,7 @@ pub const CONSISTENCY: HeaderName = HeaderName::from_static("shanraq-consistency
 /// Who passed a request on; it is not passed on again.
 const FORWARDED_BY: HeaderName = HeaderName::from_static("shanraq-forwarded-by");
 /// When to ask again while there is no writer.
-pub(crate) const NO_WRITER_RETRY: Duration = Duration::from_millis(100);
+const NO_WRITER_RETRY: Duration = Duration::from_millis(100);
 /// A writer that takes no connection for so long is gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// The same for one that is connected and silent.
@@ -150,9 +150,7 @@ pub(crate) async fn place(State(edge): State<Edge>, request: Request, next: Next
     let answered = match place {
         Place::Here => Ok(next.run(request).await),
         Place::At(_, address) if !is_forwarded => cluster.forward(request, &address).await,
-        Place::At(..) | Place::Nowhere => Err(ApiError::Unavailable {
-            retry_after: NO_WRITER_RETRY,
-        }),
+        Place::At(..) | Place::Nowhere => Err(no_writer()),
     };
     answered.unwrap_or_else(|error| refuse(error, is_grpc))
 }
@@ -204,9 +202,7 @@ impl Cluster {
             Err(error) => {
                 tracing::debug!(%error, address, "a request could not be passed on");
                 Err(match error.is_connect() {
-                    true => ApiError::Unavailable {
-                        retry_after: NO_WRITER_RETRY,
-                    },
+                    true => no_writer(),
                     // It left, or may have.
                     false => ApiError::Unknown,
                 })
@@ -215,7 +211,15 @@ impl Cluster {
     }
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+/// Nobody writes now; nothing was done.
+pub(crate) fn no_writer() -> ApiError {
+    ApiError::Unavailable {
+        retry_after: NO_WRITER_RETRY,
+    }
+}
+
+/// Whether whoever asks expects a gRPC answer.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }

@@ -10,7 +10,7 @@ use tokio_postgres::error::{DbError, SqlState};
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
     /// No session could be opened.
-    #[error("PGJ-0001: cannot connect to {target}: {}", text(source))]
+    #[error("PGJ-0001: cannot connect to {target}: {}", server_words(source))]
     Connect {
         /// Hosts and database.
         target: String,
@@ -19,7 +19,7 @@ pub enum PostgresError {
         source: tokio_postgres::Error,
     },
     /// The server refused a statement; nothing of it was done.
-    #[error("PGJ-0002: the server refused to {action}: {}", text(source))]
+    #[error("PGJ-0002: the server refused to {action}: {}", server_words(source))]
     Refused {
         /// What was tried, as a verb.
         action: &'static str,
@@ -186,7 +186,8 @@ pub(crate) fn damaged(place: &str, height: Height, damage: Damage) -> PostgresEr
 }
 
 /// The server's own words, which the error's `Display` leaves out.
-fn text(error: &tokio_postgres::Error) -> String {
+#[must_use]
+pub fn server_words(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(
         || {
             let source = std::error::Error::source(error);

@@ -19,7 +19,7 @@ mod tables;
 
 pub use self::journal::{PostgresJournal, writable_server};
 pub use chunks::{CHUNK_BYTES, DRAFT_BYTES_MAX};
-pub use error::PostgresError;
+pub use error::{PostgresError, server_words};
 pub use link::AbortHandle;
 pub use options::{ConnectOptions, Durability, Password, PostgresOptions, Tls};
 pub use reader::PostgresReader;

@@ -2,9 +2,10 @@
 //!
 //! The journal alone shows a block to be final only with the next one; the writer knows at once.
 
+use crate::MemberError;
 use crate::freshness::Freshness;
 use crate::member::Whereabouts;
-use crate::{MemberError, Place};
+use api::WriterPlace as Place;
 use api::wire::members::members_client::MembersClient;
 use api::wire::members::{BlocksRequest, ConfirmRequest};
 use election::BootTime;
@@ -64,7 +65,7 @@ impl Feed {
             .map_err(MemberError::Thread)?;
         runtime.block_on(async {
             while !self.stopping.load(Ordering::Relaxed) {
-                let Place::At { address, .. } = self.whereabouts.place() else {
+                let Place::At(_, address) = self.whereabouts.place() else {
                     tokio::time::sleep(LOOK).await;
                     continue;
                 };
@@ -140,7 +141,7 @@ impl Feed {
     }
 
     async fn other_writer(&self, address: &str) {
-        let is_same = || matches!(self.whereabouts.place(), Place::At { address: now, .. } if now == address);
+        let is_same = || matches!(self.whereabouts.place(), Place::At(_, now) if now == address);
         while is_same() && !self.stopping.load(Ordering::Relaxed) {
             tokio::time::sleep(LOOK).await;
         }

@@ -11,4 +11,4 @@ mod lead;
 mod member;
 
 pub use error::MemberError;
-pub use member::{Ended, Member, MemberOptions, Place};
+pub use member::{Ended, Member, MemberOptions};

@@ -4,7 +4,10 @@ use crate::feed::Feed;
 use crate::freshness::Freshness;
 use crate::lead::Lead;
 use crate::{MemberError, follow};
+use api::{Members, WriterPlace as Place};
 use election::{BootTime, ElectionError, ElectionOptions, Elector, Leadership, MemberName};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use journal::JournalError;
 use journal_postgres::{PostgresOptions, PostgresReader};
 use ledger::Height;
@@ -36,22 +39,6 @@ pub struct MemberOptions {
     pub election: ElectionOptions,
 }
 
-/// Who is to answer a request that needs the writer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// This node.
-    Here,
-    /// Another one.
-    At {
-        /// Its name.
-        name: String,
-        /// `host:port` of its gRPC and REST.
-        address: String,
-    },
-    /// Nobody for now.
-    Nowhere,
-}
-
 /// How a member's part ended.
 #[derive(Debug)]
 pub enum Ended {
@@ -66,7 +53,6 @@ pub enum Ended {
 /// A running member.
 pub struct Member {
     node: Node,
-    elector: Arc<Elector>,
     whereabouts: Whereabouts,
     freshness: Arc<Freshness>,
     stopping: Arc<AtomicBool>,
@@ -90,10 +76,9 @@ impl Whereabouts {
             {
                 Place::Here
             }
-            Leadership::Following { writer: Some(writer) } if writer.name != self.name => Place::At {
-                name: writer.name.to_string(),
-                address: writer.grpc_address,
-            },
+            Leadership::Following { writer: Some(writer) } if writer.name != self.name => {
+                Place::At(writer.name.to_string(), writer.grpc_address)
+            }
             _ => Place::Nowhere,
         }
     }
@@ -172,7 +157,6 @@ impl Member {
         })?;
         Ok(Self {
             node,
-            elector,
             whereabouts,
             freshness,
             stopping,
@@ -186,28 +170,6 @@ impl Member {
         &self.node
     }
 
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.whereabouts.name.as_str()
-    }
-
-    /// Who is to answer what needs the writer, as far as this member knows at this moment.
-    #[must_use]
-    pub fn place(&self) -> Place {
-        self.whereabouts.place()
-    }
-
-    /// Makes sure that this member is the writer, by a linearizable read of etcd that begins after this call: what the node
-    /// answers from now on is not older than anything that was acknowledged before the call. Cancel safe.
-    ///
-    /// # Errors
-    /// [`MemberError::Election`]: it is not, or nobody knows.
-    pub async fn confirm(&self) -> Result<(), MemberError> {
-        self.elector.confirm_leadership().await?;
-        Ok(())
-    }
-
     /// Waits until the member's part ends by itself; the process is then to end. Cancel safe.
     pub async fn ended(&self) -> Arc<Ended> {
         let mut ended = self.ended.clone();
@@ -219,12 +181,6 @@ impl Member {
             .unwrap_or_else(|| Arc::new(Ended::Stopped))
     }
 
-    /// How old what this node answers may be at most; none when nobody knows.
-    #[must_use]
-    pub fn age(&self) -> Option<Duration> {
-        self.freshness.age(BootTime::now())
-    }
-
     /// Answers everything taken in, then gives leadership up if it is held, to the member named if there is one. The
     /// process is to end after it.
     ///
@@ -233,7 +189,7 @@ impl Member {
     pub async fn hand_over(&self, to: Option<MemberName>) -> Result<(), MemberError> {
         if let Some(to) = &to {
             // Before the node stops, which cannot be taken back.
-            let members = self.elector.members().await?;
+            let members = self.whereabouts.elector.members().await?;
             if *to == self.whereabouts.name || !members.iter().any(|present| present.member.name == *to) {
                 let (name, reason) = (to.clone(), "it is not another member that is there");
                 return Err(ElectionError::Handover { name, reason }.into());
@@ -243,10 +199,37 @@ impl Member {
         let node = self.node.clone();
         // A panic there has stopped the process.
         let _ = tokio::task::spawn_blocking(move || node.stop()).await;
-        if self.elector.is_leading_now() {
-            self.elector.resign(to).await?;
+        if self.whereabouts.elector.is_leading_now() {
+            self.whereabouts.elector.resign(to).await?;
         }
         Ok(())
+    }
+}
+
+impl Members for Member {
+    fn name(&self) -> &str {
+        self.whereabouts.name.as_str()
+    }
+
+    fn place(&self) -> Place {
+        self.whereabouts.place()
+    }
+
+    fn confirm(&self) -> BoxFuture<'_, bool> {
+        async { self.whereabouts.elector.confirm_leadership().await.is_ok() }.boxed()
+    }
+
+    fn age(&self) -> Option<Duration> {
+        self.freshness.age(BootTime::now())
+    }
+
+    fn handover(&self, to: Option<String>) -> BoxFuture<'_, Result<(), String>> {
+        async {
+            let to = to.map(MemberName::new).transpose();
+            let to = to.map_err(|error| error.to_string())?;
+            self.hand_over(to).await.map_err(|error| error.to_string())
+        }
+        .boxed()
     }
 }
 

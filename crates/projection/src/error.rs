@@ -9,7 +9,10 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectionError {
     /// No session could be opened with the projection's database, or with that of the journal.
-    #[error("PRJ-0001: cannot connect to {target}: {}", text(source))]
+    #[error(
+        "PRJ-0001: cannot connect to {target}: {}",
+        journal_postgres::server_words(source)
+    )]
     Connect {
         /// Hosts and database.
         target: String,
@@ -19,7 +22,7 @@ pub enum ProjectionError {
     },
     /// The server refused a statement, or the connection ended. A step that was under way is in the tables as a whole
     /// or not at all.
-    #[error("PRJ-0002: cannot {action}: {}", text(source))]
+    #[error("PRJ-0002: cannot {action}: {}", journal_postgres::server_words(source))]
     Database {
         /// What was tried, as a verb.
         action: &'static str,
@@ -162,17 +165,6 @@ pub(crate) fn unexpected(height: Height, entry: usize, fault: &ArchiveFault) -> 
 /// A failed request.
 pub(crate) fn failed(action: &'static str) -> impl FnOnce(tokio_postgres::Error) -> ProjectionError {
     move |source| ProjectionError::Database { action, source }
-}
-
-/// The server's own words, which the error's `Display` leaves out.
-fn text(error: &tokio_postgres::Error) -> String {
-    error.as_db_error().map_or_else(
-        || {
-            let source = std::error::Error::source(error);
-            source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
-        },
-        |refusal| format!("{} ({})", refusal.message(), refusal.code().code()),
-    )
 }
 
 #[cfg(test)]

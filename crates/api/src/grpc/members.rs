@@ -1,8 +1,7 @@
 //! What members of a cluster ask of their writer. Owns: who may answer, and the stream's end.
 
 use crate::edge::Edge;
-use crate::error::ApiError;
-use crate::placement::{NO_WRITER_RETRY, Place};
+use crate::placement::{Place, no_writer};
 use crate::wire::members::members_server::{Members, MembersServer};
 use crate::wire::members::{BlocksRequest, ConfirmReply, ConfirmRequest, SealedBlock};
 use futures::Stream;
@@ -29,18 +28,13 @@ impl Service {
     }
 }
 
-fn no_writer() -> Status {
-    let retry_after = NO_WRITER_RETRY;
-    ApiError::Unavailable { retry_after }.into()
-}
-
 #[tonic::async_trait]
 impl Members for Service {
     type BlocksStream = Pin<Box<dyn Stream<Item = Result<SealedBlock, Status>> + Send>>;
 
     async fn blocks(&self, request: Request<BlocksRequest>) -> Result<Response<Self::BlocksStream>, Status> {
         if !self.is_writer() {
-            return Err(no_writer());
+            return Err(no_writer().into());
         }
         let feed = self.edge.node.sealed_feed(Height(request.into_inner().from));
         let state = Some((feed, self.edge.stopping.clone()));
@@ -48,7 +42,7 @@ impl Members for Service {
             let (mut feed, mut stopping) = state?;
             let next = tokio::select! {
                 next = feed.next() => next.ok_or_else(|| Status::out_of_range("the block is in the journal only")),
-                _ = stopping.wait_for(|stop| *stop) => Err(no_writer()),
+                _ = stopping.wait_for(|stop| *stop) => Err(no_writer().into()),
             };
             Some(match next {
                 Ok(block) => (
@@ -65,10 +59,10 @@ impl Members for Service {
 
     async fn confirm(&self, _: Request<ConfirmRequest>) -> Result<Response<ConfirmReply>, Status> {
         let Some(cluster) = self.edge.cluster.as_ref().filter(|_| self.is_writer()) else {
-            return Err(no_writer());
+            return Err(no_writer().into());
         };
         if !cluster.members.confirm().await {
-            return Err(no_writer());
+            return Err(no_writer().into());
         }
         let height = self.edge.node.status().height.0;
         Ok(Response::new(ConfirmReply { height }))

@@ -14,8 +14,9 @@ pub(crate) use params::idempotency_key;
 
 use crate::edge::Edge;
 use crate::error::ApiError;
+use crate::placement::is_grpc;
 use axum::Router;
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 
@@ -48,10 +49,7 @@ pub(crate) fn router(edge: Edge) -> Router {
 
 /// A gRPC client that asks for an unknown service expects a gRPC answer.
 async fn no_such_path(headers: HeaderMap) -> Response {
-    let grpc = headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if grpc {
+    if is_grpc(&headers) {
         return tonic::Status::unimplemented("there is no such service").into_http();
     }
     ApiError::NoSuchPath.into_response()

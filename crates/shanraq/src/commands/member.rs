@@ -3,53 +3,14 @@
 use crate::commands::serve;
 use crate::config::{ClusterConfig, Config};
 use anyhow::{Context, Result};
-use api::{Members, WriterPlace};
-use election::MemberName;
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use member::{Ended, Member, MemberOptions, Place};
+use member::{Ended, Member, MemberOptions};
 use node::{Layout, STEPPED_DOWN_EXIT_CODE};
 use sentinel::Sentinel;
 use std::sync::Arc;
-use std::time::Duration;
 use storage::{FileSystem, KeyRing};
 
 /// How long a server of the journal may take to accept a connection before the next is tried.
 const CONNECT_TIMEOUT_MS: u32 = 500;
-
-/// What the edge asks of the member.
-struct Edge(Member);
-
-impl Members for Edge {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn place(&self) -> WriterPlace {
-        match self.0.place() {
-            Place::Here => WriterPlace::Here,
-            Place::At { name, address } => WriterPlace::At(name, address),
-            Place::Nowhere => WriterPlace::Nowhere,
-        }
-    }
-
-    fn confirm(&self) -> BoxFuture<'_, bool> {
-        async { self.0.confirm().await.is_ok() }.boxed()
-    }
-
-    fn age(&self) -> Option<Duration> {
-        self.0.age()
-    }
-
-    fn handover(&self, to: Option<String>) -> BoxFuture<'_, Result<(), String>> {
-        async {
-            let to = to.map(MemberName::new).transpose();
-            let to = to.map_err(|error| error.to_string())?;
-            self.0.hand_over(to).await.map_err(|error| error.to_string())
-        }
-        .boxed()
-    }
-}
 
 /// Runs until a signal says stop, or until the process has to start anew.
 pub fn run(config: &Config, cluster: &ClusterConfig, json: bool) -> Result<()> {
@@ -66,8 +27,7 @@ pub fn run(config: &Config, cluster: &ClusterConfig, json: bool) -> Result<()> {
     };
     let member = serve::with_progress(|progress| Ok(Member::start(options, progress)?))?;
     // It outlives the runtime: what it holds of the journal must not be dropped on one.
-    let edge = Arc::new(Edge(member));
-    let member = &edge.0;
+    let member = Arc::new(member);
     let watched = member.node().clone();
     let sentinel = cluster
         .sentinel()
@@ -84,7 +44,7 @@ pub fn run(config: &Config, cluster: &ClusterConfig, json: bool) -> Result<()> {
             }
         };
         let (node, api) = (member.node().clone(), config.api_config());
-        api::serve_member(node, edge.clone(), listener, api, stop).await?;
+        api::serve_member(node, member.clone(), listener, api, stop).await?;
         let resigned = member.hand_over(None).await;
         if let Err(error) = resigned {
             tracing::info!(%error, "no leadership was given up");

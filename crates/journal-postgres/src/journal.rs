@@ -6,7 +6,7 @@ use crate::chunks::{PREFIX_BYTES, complete, fits};
 use crate::link::{AbortHandle, Link, Purpose};
 use crate::reader::FinalHead;
 use crate::schema::{check_version, ensure_partitions, partition_heights};
-use crate::tables::{Uuid, block, last_final, visible};
+use crate::tables::{Mark, Uuid, block, last_final, visible};
 use crate::{ConnectOptions, PostgresError, PostgresOptions, PostgresReader};
 use journal::{
     AppendError, Block, BlockHash, BlockReader, Draft, Head, Journal, JournalError, Opener, Sealer, ShardId,
@@ -91,14 +91,18 @@ impl PostgresJournal {
         let final_head = Arc::new(FinalHead::default());
         let reader = PostgresReader::sharing(&options, keys.clone(), final_head.clone());
         let mut head = Head::default();
-        if let Some(top) = visible(&mut session.link, options.shard)? {
-            let height = last_final(&mut session.link, options.shard, top.height, Height(0))?;
-            if height > Height(0) {
-                let mut opener = Opener::new(keys.clone());
-                head = Head::of(&block(&mut session.link, &mut opener, options.shard, height)?);
-            }
+        if let Some(top) = visible(&mut session.link, options.shard)?
+            && let Some(last) = last_final(&mut session.link, options.shard, top.height, Height(0))?
+        {
+            let mut opener = Opener::new(keys.clone());
+            head = Head::of(&block(
+                &mut session.link,
+                &mut opener,
+                options.shard,
+                last.height,
+            )?);
+            final_head.advance(last);
         }
-        final_head.advance(head.height);
         Ok(Self {
             sealer: Sealer::new(&keys, options.shard),
             session: Some(session),
@@ -224,7 +228,7 @@ impl PostgresJournal {
             writer: term.writer,
             timestamp: draft.last_timestamp(),
         };
-        self.final_head.advance(header.height);
+        self.final_head.advance(Mark::of_head(&self.head));
         Ok(self.head)
     }
 

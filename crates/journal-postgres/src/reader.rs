@@ -3,37 +3,54 @@
 
 use crate::link::{AbortHandle, Link, Purpose};
 use crate::schema::check_version;
-use crate::tables::{block, last_final, open, rows, visible, whole};
+use crate::tables::{Mark, block, last_final, mark, open, rows, visible, whole};
 use crate::{ConnectOptions, PostgresError, PostgresOptions, error::damaged};
 use journal::{Block, BlockHash, BlockReader, BlockScan, Damage, Head, JournalError, Opener, ShardId};
 use ledger::Height;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use storage::KeyRing;
+
+/// Blocks, each as all of its rows.
+type Fetched = VecDeque<Vec<crate::chunks::Row>>;
 
 /// Rows that a scan asks for at once: 16 MB.
 const SCAN_ROWS: i64 = 2_048;
 /// Sessions kept for the next read.
 const IDLE_MAX: usize = 2;
 
-/// The height up to which blocks are final; never falls.
+/// The last block that is known to be final; never falls. Its term tells apart what two lineages show at its height.
 #[derive(Debug, Default)]
-pub(crate) struct FinalHead(AtomicU64);
+pub(crate) struct FinalHead(Mutex<Option<Mark>>);
 
 impl FinalHead {
-    pub(crate) fn advance(&self, height: Height) {
-        self.0.fetch_max(height.0, Ordering::SeqCst);
+    pub(crate) fn advance(&self, mark: Mark) {
+        let mut known = self.lock();
+        if known.is_none_or(|known| known.height < mark.height) {
+            *known = Some(mark);
+        }
     }
 
-    pub(crate) fn get(&self) -> Height {
-        Height(self.0.load(Ordering::SeqCst))
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        *self.lock()
+    }
+
+    pub(crate) fn height(&self) -> Height {
+        self.mark().map_or(Height(0), |mark| mark.height)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Mark>> {
+        self.0.lock().expect("no reader panics with the mark")
     }
 }
 
 /// Reads final blocks, from any thread. A writer's reader knows of a block when it is final; one that stands alone
 /// must be told to look ([`PostgresReader::refresh`]), and then sees all but the last block of a term, which only the
 /// next one shows to be final.
+///
+/// What is final is the same everywhere, what a server shows is not: an old primary that was not rewound yet shows blocks of its
+/// own. So a block is taken only from a server that shows the last one known to be final, or by itself shows it to be final.
 pub struct PostgresReader {
     connect: ConnectOptions,
     purpose: Purpose,
@@ -41,6 +58,8 @@ pub struct PostgresReader {
     keys: KeyRing,
     final_head: Arc<FinalHead>,
     idle: Mutex<Vec<Link>>,
+    /// Failed questions in a row: each lets the next session be sought at another server first.
+    failures: AtomicUsize,
 }
 
 impl PostgresReader {
@@ -56,6 +75,7 @@ impl PostgresReader {
             keys,
             final_head: Arc::default(),
             idle: Mutex::default(),
+            failures: AtomicUsize::new(0),
         };
         reader.refresh()?;
         Ok(reader)
@@ -72,6 +92,7 @@ impl PostgresReader {
             keys,
             final_head,
             idle: Mutex::default(),
+            failures: AtomicUsize::new(0),
         }
     }
 
@@ -80,14 +101,16 @@ impl PostgresReader {
     /// # Errors
     /// [`PostgresError`].
     pub fn refresh(&self) -> Result<Height, PostgresError> {
-        let known = self.final_head.get();
+        let known = self.final_head.height();
         let shard = self.shard;
         let found = self.with_link(|link| match visible(link, shard)? {
             Some(top) => last_final(link, shard, top.height, known),
-            None => Ok(Height(0)),
+            None => Ok(None),
         })?;
-        self.final_head.advance(found);
-        Ok(self.final_head.get())
+        if let Some(found) = found {
+            self.final_head.advance(found);
+        }
+        Ok(self.final_head.height())
     }
 
     /// [`PostgresReader::refresh`], with the error of every journal.
@@ -104,7 +127,7 @@ impl PostgresReader {
     /// # Errors
     /// [`PostgresError`].
     pub fn tentative(&self) -> Result<Vec<Block>, PostgresError> {
-        let (shard, head) = (self.shard, self.final_head.get());
+        let (shard, head) = (self.shard, self.final_head.height());
         let mut opener = Opener::new(self.keys.clone());
         self.with_link(|link| {
             let top = visible(link, shard)?.map_or(head, |mark| mark.height);
@@ -127,22 +150,35 @@ impl PostgresReader {
                 answer => return self.keep(link, answer),
             }
         }
-        let mut link = Link::open(&self.connect, self.purpose, AbortHandle::default())?;
-        check_version(&mut link)?;
+        let mut link = self.connect()?;
         let answer = question(&mut link);
         self.keep(link, answer)
     }
 
+    fn connect(&self) -> Result<Link, PostgresError> {
+        let mut options = self.connect.clone();
+        let skipped = self.failures.load(Ordering::Relaxed) % options.hosts.len().max(1);
+        options.hosts.rotate_left(skipped);
+        let mut link = Link::open(&options, self.purpose, AbortHandle::default())?;
+        check_version(&mut link)?;
+        Ok(link)
+    }
+
     fn keep<T>(&self, link: Link, answer: Result<T, PostgresError>) -> Result<T, PostgresError> {
+        if answer.is_err() {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            return answer;
+        }
+        self.failures.store(0, Ordering::Relaxed);
         let mut idle = self.idle.lock().expect("no reader panics with the pool");
-        if answer.is_ok() && idle.len() < IDLE_MAX {
+        if idle.len() < IDLE_MAX {
             idle.push(link);
         }
         answer
     }
 
-    fn read_visible(&self, height: Height) -> Result<Block, JournalError> {
-        let opened = self.fetch(height, height).and_then(|blocks| {
+    fn read_one(&self, height: Height, known: Option<Mark>) -> Result<Block, JournalError> {
+        let opened = self.fetch(height, height, known).and_then(|blocks| {
             let mut opener = Opener::new(self.keys.clone());
             open(&mut opener, self.shard, height, &blocks[0])
         });
@@ -153,10 +189,15 @@ impl PostgresReader {
         self.connect.target()
     }
 
-    /// Blocks from `from` on, at least one, at most to `to`; each as its height and all of its rows.
-    fn fetch(&self, from: Height, to: Height) -> Result<VecDeque<Vec<crate::chunks::Row>>, PostgresError> {
+    /// Blocks from `from` on, at least one, at most to `to`; each as its height and all of its rows. Without a block `known` to be
+    /// final they are what the server shows.
+    fn fetch(&self, from: Height, to: Height, known: Option<Mark>) -> Result<Fetched, PostgresError> {
         let shard = self.shard;
         self.with_link(|link| {
+            let to = match known {
+                Some(known) => to.min(shown_for_certain(link, shard, known, from)?),
+                None => to,
+            };
             let read = rows(link, shard, from, to, SCAN_ROWS)?;
             let was_cut = read.len() as i64 == SCAN_ROWS;
             let mut blocks = whole(read, was_cut);
@@ -183,24 +224,25 @@ impl PostgresReader {
 
 impl BlockReader for PostgresReader {
     fn head(&self) -> Height {
-        self.final_head.get()
+        self.final_head.height()
     }
 
     fn read(&self, height: Height) -> Result<Block, JournalError> {
-        let head = self.head();
+        let known = self.final_head.mark();
+        let head = known.map_or(Height(0), |known| known.height);
         if height.0 == 0 || height > head {
             return Err(JournalError::NoBlock { height, head });
         }
-        self.read_visible(height)
+        self.read_one(height, known)
     }
 
     /// A reader that stands alone learns from it that the block is final.
     fn holds_final(&self, height: Height, hash: BlockHash) -> Result<bool, JournalError> {
-        let holds = self.read_visible(height)?.hash == hash;
-        if holds {
-            self.final_head.advance(height);
+        let block = self.read_one(height, None)?;
+        if block.hash == hash {
+            self.final_head.advance(Mark::of_head(&Head::of(&block)));
         }
-        Ok(holds)
+        Ok(block.hash == hash)
     }
 
     fn scan(&self, from: Height) -> BlockScan<'_> {
@@ -215,11 +257,38 @@ impl BlockReader for PostgresReader {
     }
 }
 
+/// Up to which height a server surely shows what is final, at least `from`.
+fn shown_for_certain(
+    link: &mut Link,
+    shard: ShardId,
+    known: Mark,
+    from: Height,
+) -> Result<Height, PostgresError> {
+    if mark(link, shard, known.height)? == Some(known) {
+        return Ok(known.height);
+    }
+    let below = Height(from.0 - 1);
+    let surely = match visible(link, shard)? {
+        Some(top) => last_final(link, shard, top.height, below)?,
+        None => None,
+    };
+    match surely {
+        Some(surely) if surely.height >= from => Ok(surely.height),
+        _ => Err(PostgresError::Answer {
+            action: "read blocks",
+            reason: format!(
+                "height {} is final, but this server does not show that block: it is behind, or of another lineage",
+                known.height
+            ),
+        }),
+    }
+}
+
 /// Blocks from one height to another.
 struct Scan<'a> {
     reader: &'a PostgresReader,
     opener: Opener,
-    fetched: VecDeque<Vec<crate::chunks::Row>>,
+    fetched: Fetched,
     next: Height,
     until: Height,
     before: Option<Head>,
@@ -228,7 +297,9 @@ struct Scan<'a> {
 impl Scan<'_> {
     fn next_block(&mut self) -> Result<Block, PostgresError> {
         if self.fetched.is_empty() {
-            self.fetched = self.reader.fetch(self.next, self.until)?;
+            self.fetched = self
+                .reader
+                .fetch(self.next, self.until, self.reader.final_head.mark())?;
         }
         let rows = self.fetched.pop_front().expect("a fetch gives at least one");
         let (shard, height) = (self.reader.shard, self.next);

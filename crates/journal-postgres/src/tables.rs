@@ -5,7 +5,7 @@ use crate::chunks::{Row, count, join};
 use crate::error::damaged;
 use crate::finality::{Lsn, Observation, Standby};
 use crate::link::{Link, failed};
-use journal::{Block, Damage, Opener, ShardId, WriterId};
+use journal::{Block, Damage, Head, Opener, ShardId, WriterId};
 use ledger::Height;
 use std::error::Error;
 use tokio_postgres::types::{
@@ -51,6 +51,14 @@ impl Mark {
         })
     }
 
+    pub(crate) fn of_head(head: &Head) -> Self {
+        Self {
+            height: head.height,
+            epoch: head.epoch,
+            writer: head.writer,
+        }
+    }
+
     fn is_of_the_term_of(&self, other: &Self) -> bool {
         (self.epoch, self.writer) == (other.epoch, other.writer)
     }
@@ -84,14 +92,13 @@ pub(crate) fn visible(link: &mut Link, shard: ShardId) -> Result<Option<Mark>, P
 }
 
 /// The highest block that is surely final, as far as the tables tell: a writer sends a block only when the one before
-/// it is final, so a block is final when a later block of its own term follows it. Everything below `known` is
-/// final already; so is nothing above the result.
+/// it is final, so a block is final when a later block of its own term follows it. Nothing when none from `known` on shows that.
 pub(crate) fn last_final(
     link: &mut Link,
     shard: ShardId,
     top: Height,
     known: Height,
-) -> Result<Height, PostgresError> {
+) -> Result<Option<Mark>, PostgresError> {
     let mut after: Option<Mark> = None;
     let mut below = top;
     while below > known {
@@ -110,13 +117,18 @@ pub(crate) fn last_final(
                     ));
                 }
                 if after.is_of_the_term_of(&mark) {
-                    return Ok(mark.height);
+                    return Ok(Some(mark));
                 }
             }
             after = Some(mark);
         }
     }
-    Ok(known.min(top))
+    Ok(None)
+}
+
+/// Whose block can be seen at a height.
+pub(crate) fn mark(link: &mut Link, shard: ShardId, height: Height) -> Result<Option<Mark>, PostgresError> {
+    Ok(marks(link, shard, height, height)?.pop())
 }
 
 /// Marks from `top` down to `bottom`, at most [`MARKS`].

@@ -4,8 +4,9 @@ mod common;
 
 use common::{SHARD, World, is_as_written, keys};
 use journal::{BlockReader as _, Damage, Draft, Journal as _, JournalError, WriterId};
-use journal_postgres::{Durability, PostgresReader};
+use journal_postgres::{Durability, PostgresJournal, PostgresOptions, PostgresReader};
 use ledger::{Height, TimestampNs};
+use postgres_servers::Mode;
 
 #[test]
 fn blocks_of_all_sizes_are_read_whole() {
@@ -158,4 +159,73 @@ fn drafts_that_must_not_become_blocks_are_refused_and_the_journal_goes_on() {
     let refused = writer.journal.append(other, &mut common::draft(4, 1));
     assert!(refused.is_err(), "another's term");
     assert_eq!(writer.append(1).unwrap().height, Height(4));
+}
+
+/// Two servers that both take writes: what the new one holds is final, the old one was not rewound.
+#[test]
+fn what_is_final_is_not_taken_from_another_lineage_that_shows_another_block_there() {
+    let mut world = World::start(1);
+    let mut writer = world.writer(1);
+    writer.fill(5);
+    let old = world.user("reader");
+    let standby = &world.servers.standbys[0];
+    standby.wait_for_in(common::DATABASE, "select max(height) from shanraq.journal", "5");
+    let _ = standby.sql("select pg_promote()");
+    let new = world.user_at(standby, "reader");
+    let new_writer = PostgresOptions {
+        connect: world.user_at(standby, "writer"),
+        durability: Durability::Local,
+        shard: SHARD,
+    };
+    world.servers.set("synchronous_standby_names", "");
+    let _ = standby.sql("alter system reset synchronous_standby_names");
+    let _ = standby.sql("select pg_reload_conf()");
+    standby.wait_for("show synchronous_standby_names", "");
+
+    // Height 6 is an epoch block at each, and at the old one nothing shows that it is not final.
+    let begin = |options: PostgresOptions, id: u128| {
+        let mut journal = PostgresJournal::open(options, keys()).unwrap();
+        let term = journal.begin_term(WriterId(id), TimestampNs(1)).unwrap();
+        common::Writer { journal, term }
+    };
+    let mut old_writer = world.options();
+    old_writer.durability = Durability::Local;
+    let old_writer = begin(old_writer, 2);
+    let mut new_writer = begin(new_writer, 3);
+    new_writer.fill(8);
+    assert_eq!(old_writer.journal.head().height, Height(6));
+    let sixth = new_writer.journal.reader().read(Height(6)).unwrap().hash;
+
+    // Knows from the new one that 7 is final; sessions end there, and the next are at the old one.
+    let mut both = new.clone();
+    both.hosts.extend(old.hosts.clone());
+    let reader = PostgresReader::open(both, SHARD, keys()).unwrap();
+    assert_eq!(reader.head(), Height(7));
+    world.servers.standbys[0].stop(Mode::Immediate);
+    assert!(matches!(reader.read(Height(6)), Err(JournalError::Io { .. })));
+    let scanned: Vec<_> = reader.scan(Height(1)).collect();
+    let read = scanned.iter().filter(|block| block.is_ok()).count();
+    assert_eq!(read, 4, "what the old one itself shows to be final");
+    assert!(matches!(scanned[4], Err(JournalError::Io { .. })));
+
+    // One that begins at the old one goes on to the new one when that lacks what is known to be final.
+    world.servers.standbys[0].start();
+    let mut both = old;
+    both.hosts.extend(new.hosts);
+    let reader = PostgresReader::open(both, SHARD, keys()).unwrap();
+    assert_eq!(reader.head(), Height(4));
+    assert!(
+        !reader.holds_final(Height(6), sixth).unwrap(),
+        "another stands there"
+    );
+    assert!(
+        reader.holds_final(Height(7), sixth).is_err(),
+        "nothing stands there"
+    );
+    assert_eq!(
+        reader.refresh().unwrap(),
+        Height(7),
+        "the next look is at the new one"
+    );
+    assert_eq!(reader.read(Height(6)).unwrap().hash, sixth);
 }

@@ -66,8 +66,7 @@ pub(crate) struct TransactionReply {
 impl Edge {
     /// The moment at which a request that asks for `timeout` must be answered.
     pub(crate) fn deadline(&self, timeout: Option<Duration>) -> Instant {
-        let timeout = timeout.unwrap_or(self.config.default_timeout);
-        Instant::now() + timeout.min(self.config.max_timeout)
+        Instant::now() + self.config.bounds.timeout(timeout)
     }
 
     /// Hands a request to the node; the order of calls is the order of commands.

@@ -3,6 +3,7 @@
 //! Owns: wire formats, their conversion, request metrics, the mapping of failures to what a client sees.
 //! Must not: know the rules of the ledger or the journal's format.
 
+mod bounds;
 pub mod convert;
 mod edge;
 mod error;
@@ -16,6 +17,7 @@ mod rest;
 mod server;
 pub mod wire;
 
+pub use bounds::{LiveBounds, RequestBounds};
 pub use error::{ApiError, ERROR_CODE, OUTCOME, Place, RETRY_AFTER_MS};
 pub use idempotency::{KEY_BYTES_MAX, derive_id, derive_leg_id};
 pub use metadata::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, compact as compact_metadata};

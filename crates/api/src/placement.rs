@@ -144,6 +144,10 @@ pub(crate) async fn place(State(edge): State<Edge>, request: Request, next: Next
     let (is_grpc, is_forwarded) = (is_grpc(headers), headers.contains_key(FORWARDED_BY));
     let need = need(request.method(), request.uri().path());
     let place = match consistency(headers) {
+        Ok(Consistency::Bounded(age)) => {
+            let age = edge.config.bounds.bounded_age(age);
+            cluster.place(need, Consistency::Bounded(age)).await
+        }
         Ok(consistency) => cluster.place(need, consistency).await,
         Err(error) => return refuse(error, is_grpc),
     };

@@ -3,6 +3,7 @@
 //! Owns: connections, their bounds, what every request gets (a caller) and every answer (headers), the stop.
 //! One port costs gRPC nothing that counts: the router looks at a path once a call, and a stream is one call.
 
+use crate::bounds::LiveBounds;
 use crate::edge::{Caller, Edge};
 use crate::error::NO_SNIFF;
 use crate::metrics::Metrics;
@@ -29,10 +30,8 @@ use tokio::sync::{Semaphore, watch};
 /// Bounds of the edges. The defaults are fit for production.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
-    /// How long a request may take when it names no deadline of its own.
-    pub default_timeout: Duration,
-    /// The longest time a request may ask for; longer ones count as this (gRPC) or are refused (REST).
-    pub max_timeout: Duration,
+    /// What may be changed while it runs; clones share it.
+    pub bounds: Arc<LiveBounds>,
     /// The largest body of a REST request and the largest gRPC message, in bytes.
     pub max_request_bytes: usize,
     /// How many connections may be open at once; further ones wait to be accepted.
@@ -44,8 +43,7 @@ pub struct ApiConfig {
 impl Default for ApiConfig {
     fn default() -> Self {
         Self {
-            default_timeout: Duration::from_secs(10),
-            max_timeout: Duration::from_mins(5),
+            bounds: Arc::default(),
             max_request_bytes: 8 << 20,
             max_connections: 4_096,
             drain_timeout: Duration::from_secs(10),

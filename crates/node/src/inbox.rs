@@ -3,12 +3,13 @@
 //! Everything that the sequencer waits for comes here, so that it sleeps in one place. Writes are bounded
 //! and refused when the bound is reached; reads are bounded apart, so that neither starves the other.
 
-use crate::{NodeOptions, Reply, Request, RequestBody, SubmitError};
+use crate::bounds::LiveBounds;
+use crate::{Reply, Request, RequestBody, SubmitError};
 use journal::{Block, Draft, Journal, Term};
 use ledger::{Height, Outcome};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -97,13 +98,12 @@ pub struct Inbox<Read> {
     room: Condvar,
     storage_full: AtomicBool,
     follows: AtomicBool,
-    events_max: usize,
-    requests_max: usize,
+    bounds: Arc<LiveBounds>,
 }
 
 impl<Read> Inbox<Read> {
     /// An empty one with the bounds given.
-    pub fn new(options: &NodeOptions) -> Self {
+    pub fn new(bounds: Arc<LiveBounds>) -> Self {
         Self {
             waiting: Mutex::new(Waiting {
                 arrivals: Arrivals::default(),
@@ -116,8 +116,7 @@ impl<Read> Inbox<Read> {
             room: Condvar::new(),
             storage_full: AtomicBool::new(false),
             follows: AtomicBool::new(false),
-            events_max: options.queue_events_max,
-            requests_max: options.queue_requests_max,
+            bounds,
         }
     }
 
@@ -144,11 +143,12 @@ impl<Read> Inbox<Read> {
                 retry_after: Duration::from_secs(1),
             });
         }
-        if waiting.queued_requests >= self.requests_max
-            || (waiting.queued_requests > 0 && waiting.queued_events + events > self.events_max)
+        if self
+            .bounds
+            .refuses(waiting.queued_requests, waiting.queued_events, events)
         {
             return Err(SubmitError::Overloaded {
-                retry_after: Duration::from_millis(20),
+                retry_after: self.bounds.overload_retry(),
             });
         }
         waiting.queued_events += events;

@@ -4,6 +4,7 @@
 
 mod background;
 mod books;
+mod bounds;
 mod clock;
 mod error;
 mod follower;
@@ -25,6 +26,7 @@ mod threads;
 mod trial;
 mod verify;
 
+pub use bounds::Bounds;
 pub use clock::{Clock, SystemClock};
 pub use error::{NodeError, STEPPED_DOWN_EXIT_CODE};
 pub use handle::*;

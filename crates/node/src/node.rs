@@ -9,8 +9,8 @@ use crate::recovery::{OpenJournal, Reading, Source, recover};
 use crate::running::{Beginning, LostTerm, Running, start};
 use crate::threads::Shared;
 use crate::{
-    AccountEntries, AccountView, BalanceAt, NodeError, NodeOptions, Page, ReadError, Reply, Request, Status,
-    SubmitError, TransferView, TrialBalance, trial,
+    AccountEntries, AccountView, BalanceAt, Bounds, NodeError, NodeOptions, Page, ReadError, Reply, Request,
+    Status, SubmitError, TransferView, TrialBalance, trial,
 };
 use history::{AccountSide, Filter, HistoryError, Reader, StoredRow};
 use journal::{Block, BlockReader, Head, Journal, Term, WriterId};
@@ -432,6 +432,11 @@ impl Node {
             indexed: *shared.indexed.borrow(),
             epoch: shared.epoch.load(Ordering::Relaxed),
         }
+    }
+
+    /// Changes how much it takes in, from the next request on.
+    pub fn set_bounds(&self, bounds: &Bounds) {
+        self.inner.shared.bounds.set(bounds);
     }
 
     /// For how long a block has been under way to the journal; none when none is.

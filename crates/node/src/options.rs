@@ -13,6 +13,8 @@ pub struct NodeOptions {
     pub queue_requests_max: usize,
     /// Events waiting before further requests are refused as overload.
     pub queue_events_max: usize,
+    /// When a client that was refused as overload is told to try again, in ms.
+    pub overload_retry_ms: u64,
     /// A block is closed when it holds this many events.
     pub block_events_max: usize,
     /// A block is closed when its encoding has this many bytes.
@@ -38,6 +40,7 @@ impl NodeOptions {
             key_file: None,
             queue_requests_max: 65_536,
             queue_events_max: 524_288,
+            overload_retry_ms: 20,
             block_events_max: 16_384,
             block_bytes_max: 4 << 20,
             snapshot_rows: 262_144,

@@ -5,6 +5,7 @@
 //! first two.
 
 use crate::background::{Chore, Chores};
+use crate::bounds::{Bounds, LiveBounds};
 use crate::clock::Clock;
 use crate::error::stop_process;
 use crate::inbox::{Arrivals, Committed, Inbox};
@@ -51,8 +52,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Rows handed to the indexer and not yet published.
     pub index_lag_rows: AtomicU64,
-    /// Bound of `index_lag_rows`.
-    pub index_lag_rows_max: u64,
+    /// Of the queue and of `index_lag_rows`.
+    pub bounds: Arc<LiveBounds>,
     /// Parts of the index that are in memory and full, the one that is being written out included.
     pub index_backlog: AtomicUsize,
     /// Runs of the index that wait to be merged beyond those of the merge under way.
@@ -114,13 +115,14 @@ impl Shared {
         metrics.rows.store(recovered.ledger.rows().0, Ordering::Relaxed);
         let accounts = u64::from(recovered.ledger.accounts_len());
         metrics.accounts_total.store(accounts, Ordering::Relaxed);
+        let bounds = Arc::new(LiveBounds::new(&Bounds::of(options)));
         Self {
-            inbox: Inbox::new(options),
+            inbox: Inbox::new(bounds.clone()),
             durable: watch::Sender::new(height),
             indexed: watch::Sender::new(height),
             metrics,
             index_lag_rows: AtomicU64::new(0),
-            index_lag_rows_max: options.index_lag_rows_max,
+            bounds,
             index_backlog: AtomicUsize::new(0),
             merge_backlog: AtomicUsize::new(0),
             index_waits_for_room: AtomicBool::new(false),
@@ -134,7 +136,7 @@ impl Shared {
 
     /// Whether writes wait for the index.
     pub fn index_is_behind(&self) -> bool {
-        self.index_lag_rows.load(Ordering::Relaxed) > self.index_lag_rows_max
+        self.bounds.holds_up(self.index_lag_rows.load(Ordering::Relaxed))
             || self.index_backlog.load(Ordering::Relaxed) > INDEX_BACKLOG_MAX
     }
 }

@@ -1,6 +1,7 @@
 //! Configuration: one typed struct. Owns: its fields, their defaults and bounds. Unknown keys are refused.
 
 use anyhow::{Context, Result, bail};
+use api::{LiveBounds, RequestBounds};
 use election::{ElectionOptions, Member, MemberName};
 use journal_postgres::{ConnectOptions, Durability, Password, PostgresOptions};
 use node::NodeOptions;
@@ -10,6 +11,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Everything a node can be told in a file; each field has a default.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -154,6 +156,10 @@ pub struct ServerConfig {
     pub plain_network: bool,
     /// How long a request may take that names no deadline, in milliseconds. Default: 10,000.
     pub default_timeout_ms: u64,
+    /// The longest time a request may ask for, in milliseconds. Default: 300,000.
+    pub timeout_max_ms: u64,
+    /// The greatest age that a bounded read may ask for, in milliseconds; a greater one counts as this. Default: 3,600,000.
+    pub bounded_age_max_ms: u64,
     /// The largest request in bytes. Default: 8 MiB.
     pub request_bytes_max: usize,
     /// Connections open at once; further ones wait. Default: 4,096.
@@ -172,6 +178,8 @@ pub struct NodeConfig {
     pub queue_requests_max: usize,
     /// Events waiting before further requests are refused. Default: 524,288.
     pub queue_events_max: usize,
+    /// When a client that was refused as overload is told to try again, in milliseconds. Default: 20.
+    pub overload_retry_ms: u64,
     /// Rows between two snapshots, at least. Default: 262,144.
     pub snapshot_rows: u64,
     /// Rows that the history index may be behind before writes wait for it. Default: 262,144.
@@ -194,10 +202,13 @@ pub struct LogConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
+        let bounds = RequestBounds::default();
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
             plain_network: false,
-            default_timeout_ms: 10_000,
+            default_timeout_ms: bounds.default_timeout_ms,
+            timeout_max_ms: bounds.timeout_max_ms,
+            bounded_age_max_ms: bounds.bounded_age_max_ms,
             request_bytes_max: 8 << 20,
             connections_max: 4_096,
         }
@@ -212,6 +223,7 @@ impl Default for NodeConfig {
             key_file: None,
             queue_requests_max: options.queue_requests_max,
             queue_events_max: options.queue_events_max,
+            overload_retry_ms: options.overload_retry_ms,
             snapshot_rows: options.snapshot_rows,
             index_lag_rows_max: options.index_lag_rows_max,
             index_flush_rows: options.index_flush_rows,
@@ -252,10 +264,13 @@ impl Config {
         }
         let positive = [
             ("server.default_timeout_ms", self.server.default_timeout_ms),
+            ("server.timeout_max_ms", self.server.timeout_max_ms),
+            ("server.bounded_age_max_ms", self.server.bounded_age_max_ms),
             ("server.request_bytes_max", self.server.request_bytes_max as u64),
             ("server.connections_max", self.server.connections_max as u64),
             ("node.queue_requests_max", self.node.queue_requests_max as u64),
             ("node.queue_events_max", self.node.queue_events_max as u64),
+            ("node.overload_retry_ms", self.node.overload_retry_ms),
             ("node.snapshot_rows", self.node.snapshot_rows),
             ("node.index_lag_rows_max", self.node.index_lag_rows_max),
             ("node.index_flush_rows", u64::from(self.node.index_flush_rows)),
@@ -303,6 +318,7 @@ impl Config {
             key_file: node.key_file.clone(),
             queue_requests_max: node.queue_requests_max,
             queue_events_max: node.queue_events_max,
+            overload_retry_ms: node.overload_retry_ms,
             snapshot_rows: node.snapshot_rows,
             index_lag_rows_max: node.index_lag_rows_max,
             index_flush_rows: node.index_flush_rows,
@@ -314,7 +330,11 @@ impl Config {
     /// What the listener is told.
     pub fn api_config(&self) -> api::ApiConfig {
         api::ApiConfig {
-            default_timeout: std::time::Duration::from_millis(self.server.default_timeout_ms),
+            bounds: Arc::new(LiveBounds::new(&RequestBounds {
+                default_timeout_ms: self.server.default_timeout_ms,
+                timeout_max_ms: self.server.timeout_max_ms,
+                bounded_age_max_ms: self.server.bounded_age_max_ms,
+            })),
             max_request_bytes: self.server.request_bytes_max,
             max_connections: self.server.connections_max,
             ..api::ApiConfig::default()

@@ -86,7 +86,7 @@ impl Input {
 }
 
 fn deadline(edge: &Edge, headers: &HeaderMap) -> Result<Instant, ApiError> {
-    Ok(edge.deadline(params::timeout(headers, edge.config.max_timeout)?))
+    Ok(edge.deadline(params::timeout(headers, edge.config.bounds.timeout_max())?))
 }
 
 pub(super) async fn create_accounts(

@@ -45,7 +45,9 @@ pub use runtime_api::drain;
 pub use secrets::Secrets;
 pub use setup::{install, tools_directory};
 pub use sizing::Machine;
-pub use status::{EtcdStatus, HostStatus, NodeStatus, PostgresStatus, ProcessStatus, Status, observe};
+pub use status::{
+    EtcdStatus, HostStatus, NodeStatus, PostgresStatus, ProcessStatus, ProjectionStatus, Status, observe,
+};
 pub use supervisor::Supervisor;
 pub use table::{ProcessState, Table};
 pub use teardown::down;

@@ -114,6 +114,7 @@ impl Local {
     /// The disk refuses.
     pub fn without_nodes(mut self) -> Result<Self, ClusterError> {
         self.topology.nodes = false;
+        self.topology.projection = false;
         write_topology(&self.directory.join("cluster.toml"), &self.topology)?;
         Ok(self)
     }
@@ -254,6 +255,7 @@ fn new_topology(directory: &Path, mode: HostMode) -> Result<Topology, ClusterErr
     let mut topology = Topology {
         name: "shanraq".to_owned(),
         nodes: true,
+        projection: true,
         sentinel: true,
         pre_promote: None,
         durability: crate::Durability::default(),

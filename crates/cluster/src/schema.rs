@@ -1,8 +1,8 @@
-//! The journal's schema, brought to this program's version by its owner before the nodes start, at every start of the
-//! cluster: so an older cluster gets new migrations.
+//! The schemas of the journal and of the projection, brought to this program's version by their owner before what needs
+//! them starts, at every start of the cluster: so an older cluster gets new migrations.
 //!
-//! It is done by `shanraq journal migrate` on the primary's host, as the schema's owner. A commit of it waits for the
-//! synchronous standbys like any other, for as long as it takes.
+//! It is done by `shanraq journal migrate` and `shanraq projection migrate` on the primary's host. A commit of them waits
+//! for the synchronous standbys like any other, for as long as it takes.
 
 use crate::{ClusterError, Host, Local, Role, address, http};
 use std::fs::{self, File};
@@ -13,9 +13,28 @@ use std::time::{Duration, Instant};
 const PAUSE: Duration = Duration::from_millis(300);
 const ANSWER_WITHIN: Duration = Duration::from_millis(200);
 
+/// Whose schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// The journal's, which nodes need.
+    Journal,
+    /// The projection's, in the same database.
+    Projection,
+}
+
+impl Of {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Journal => "journal",
+            Self::Projection => "projection",
+        }
+    }
+}
+
 /// How far it is.
 #[derive(Debug)]
 pub struct Schema {
+    of: Of,
     step: Step,
     /// Why it is not ready.
     problem: String,
@@ -32,14 +51,19 @@ enum Step {
 }
 
 impl Schema {
-    /// To be looked after, where there are nodes.
-    pub fn new(local: &Local) -> Self {
-        let step = match local.topology().nodes {
+    /// To be looked after, where something needs it.
+    pub fn new(local: &Local, of: Of) -> Self {
+        let topology = local.topology();
+        let is_needed = match of {
+            Of::Journal => topology.nodes,
+            Of::Projection => topology.nodes && topology.projection,
+        };
+        let step = match is_needed {
             true => Step::Waiting(Instant::now()),
             false => Step::Ready,
         };
         let problem = "PostgreSQL has no primary yet".to_owned();
-        Self { step, problem }
+        Self { of, step, problem }
     }
 
     /// Takes the next step, if it is time for one; true once the schema is ready.
@@ -47,7 +71,7 @@ impl Schema {
         match &mut self.step {
             Step::Ready => {}
             Step::Waiting(until) if now < *until => {}
-            Step::Waiting(_) => match start(local) {
+            Step::Waiting(_) => match start(local, self.of) {
                 Ok(Some(child)) => self.step = Step::Running(child),
                 Ok(None) => self.step = Step::Waiting(now + PAUSE),
                 Err(error) => self.fail(now, error.to_string()),
@@ -56,7 +80,7 @@ impl Schema {
                 Ok(None) => {}
                 Ok(Some(status)) if status.success() => self.step = Step::Ready,
                 Ok(Some(status)) => {
-                    let said = fs::read_to_string(log(local)).unwrap_or_default();
+                    let said = fs::read_to_string(log(local, self.of)).unwrap_or_default();
                     self.fail(now, format!("{} ({status})", said.trim()));
                 }
                 Err(error) => self.fail(now, error.to_string()),
@@ -75,9 +99,9 @@ impl Schema {
         self.step = Step::Waiting(now + PAUSE);
     }
 
-    /// Why nodes wait.
+    /// Why those who need it wait.
     pub fn problem(&self) -> String {
-        format!("waits for the journal's schema: {}", self.problem)
+        format!("waits for the {}'s schema: {}", self.of.as_str(), self.problem)
     }
 }
 
@@ -91,12 +115,13 @@ impl Drop for Schema {
     }
 }
 
-fn log(local: &Local) -> PathBuf {
-    local.directory().join("run").join("schema.log")
+fn log(local: &Local, of: Of) -> PathBuf {
+    let name = format!("{}-schema.log", of.as_str());
+    local.directory().join("run").join(name)
 }
 
 /// The migration on the primary's host; none while there is no primary.
-fn start(local: &Local) -> Result<Option<Child>, ClusterError> {
+fn start(local: &Local, of: Of) -> Result<Option<Child>, ClusterError> {
     let topology = local.topology();
     let is_primary = |host: &&Host| {
         let endpoint = address::at(host, topology.ports.patroni);
@@ -108,14 +133,14 @@ fn start(local: &Local) -> Result<Option<Child>, ClusterError> {
     let server = address::at(host, topology.ports.postgres);
     let password = local.directory().join("secrets").join("owner");
     let arguments = [
-        "journal".to_owned(),
+        of.as_str().to_owned(),
         "migrate".to_owned(),
         "--url".to_owned(),
         format!("postgresql://shanraq_owner@{server}/shanraq"),
         "--password-file".to_owned(),
         password.to_string_lossy().into_owned(),
     ];
-    let path = log(local);
+    let path = log(local, of);
     let output = File::create(&path).map_err(|e| ClusterError::io("create", &path, e))?;
     let errors = output
         .try_clone()

@@ -29,6 +29,8 @@ pub struct Secrets {
     pub writer: String,
     /// Reads the journal and the projection.
     pub reader: String,
+    /// Moves the tables of the SQL projection.
+    pub projector: String,
     /// Patroni's REST interface, where it changes something.
     pub rest: String,
     /// The file of the ledger's data keys, as it is; the same at every node, or none could read another's blocks.
@@ -61,6 +63,7 @@ impl Secrets {
             owner: secret("owner")?,
             writer: secret("writer")?,
             reader: secret("reader")?,
+            projector: secret("projector")?,
             rest: secret("rest")?,
             ledger_keys: ledger_keys(&directory.join("ledger-keys"))?,
         })

@@ -63,6 +63,11 @@ pub fn spec(topology: &Topology, host: &Host, kind: ProcessKind, manager: Manage
                 .collect();
             (&programs.shanraq, arguments, "postgres")
         }
+        ProcessKind::Projection => {
+            let mut arguments = ["projection", "run", "--config"].map(str::to_owned).to_vec();
+            arguments.push(config(crate::render::PROJECTION_FILE));
+            (&programs.shanraq, arguments, "postgres")
+        }
         ProcessKind::Postgres | ProcessKind::Postmaster => return None,
     };
     Some(ProcessSpec {

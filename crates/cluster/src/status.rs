@@ -39,6 +39,8 @@ pub struct Status {
     pub primary: Option<HostName>,
     /// The host that leads etcd.
     pub etcd_leader: Option<HostName>,
+    /// The host whose projection moves the tables; none if there is not exactly one.
+    pub projection: Option<HostName>,
     /// Whether a supervisor keeps the processes.
     pub supervised: bool,
     /// Hosts that are cut off from each other.
@@ -64,6 +66,8 @@ pub struct HostStatus {
     pub postgres: Option<PostgresStatus>,
     /// Its ledger node, if it answers.
     pub node: Option<NodeStatus>,
+    /// Its SQL projection, if it answers.
+    pub projection: Option<ProjectionStatus>,
     /// The servers that its HAProxy sends SQL writes to, if it answers.
     pub balancer_primary: Option<Vec<HostName>>,
     /// The nodes that its HAProxy knows as the writer, if it answers; none where no nodes run.
@@ -144,6 +148,19 @@ pub struct NodeStatus {
     pub reason: String,
 }
 
+/// A process that keeps the ledger as tables, as it sees itself.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProjectionStatus {
+    /// Whether it moves the tables; the others wait for their turn, and know no height.
+    pub active: bool,
+    /// The last block that is in the tables.
+    pub height: Option<u64>,
+    /// Blocks that the writer has and the tables have not.
+    pub lag_blocks: Option<u64>,
+    /// Seconds since the tables held all that was final.
+    pub lag_seconds: Option<f64>,
+}
+
 /// Looks at everything at once; takes a second at most per kind of endpoint that is silent.
 ///
 /// # Errors
@@ -183,6 +200,7 @@ pub fn observe(local: &Local) -> Result<Status, ClusterError> {
             .map(|node| node.epoch),
         writer,
         primary,
+        projection: only(&hosts, |host| host.projection.as_ref().is_some_and(|p| p.active)),
         etcd_leader: only(&hosts, |host| host.etcd.as_ref().is_some_and(|e| e.leads)),
         supervised: table.has_supervisor(),
         cuts: cuts(local.directory())?,
@@ -228,6 +246,10 @@ fn look_at(local: &Local, table: &Table, host: &Host) -> Result<HostStatus, Clus
                 (balances && topology.nodes).then(|| up("writer")).flatten(),
             )
         });
+        let projection = scope.spawn(|| {
+            let runs = topology.projects_at(host);
+            runs.then(|| projection(local, host)).flatten()
+        });
         let pooler = scope.spawn(|| {
             host.has(Role::Pooler)
                 .then(|| speaks_postgres(at(host, ports.pooler), ANSWER_WITHIN))
@@ -240,6 +262,7 @@ fn look_at(local: &Local, table: &Table, host: &Host) -> Result<HostStatus, Clus
             etcd: etcd.join().expect("asking does not panic"),
             postgres: postgres.join().expect("asking does not panic"),
             node: node.join().expect("asking does not panic"),
+            projection: projection.join().expect("asking does not panic"),
             balancer_primary,
             balancer_writer,
             pooler_answers: pooler.join().expect("asking does not panic"),
@@ -322,12 +345,35 @@ fn node(local: &Local, host: &Host) -> Option<NodeStatus> {
     })
 }
 
+fn projection(local: &Local, host: &Host) -> Option<ProjectionStatus> {
+    let endpoint = at(host, local.topology().ports.projection);
+    let answer = get(endpoint, "/metrics", ANSWER_WITHIN).ok()?;
+    let text = String::from_utf8(answer.body).ok()?;
+    let value = |name: &str| {
+        let name = format!("shanraq_projection_{name} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&name))?;
+        value.parse::<f64>().ok()
+    };
+    let active = value("active")? == 1.0;
+    let height = value("height")?;
+    Some(ProjectionStatus {
+        active,
+        height: active.then_some(height as u64),
+        lag_blocks: None,
+        lag_seconds: value("lag_seconds").filter(|lag| active && lag.is_finite()),
+    })
+}
+
 /// The writer was asked at another moment than the others, so what is ahead of it counts as level.
 fn measure_blocks(hosts: &mut [HostStatus], writer: Option<&HostName>) {
     let of = |host: &HostStatus| host.node.as_ref().map(|node| node.height);
     let head = hosts.iter().find(|host| Some(&host.name) == writer).and_then(of);
     for node in hosts.iter_mut().filter_map(|host| host.node.as_mut()) {
         node.lag_blocks = head.map(|head| head.saturating_sub(node.height));
+    }
+    for tables in hosts.iter_mut().filter_map(|host| host.projection.as_mut()) {
+        let lag = head.zip(tables.height);
+        tables.lag_blocks = lag.map(|(head, height)| head.saturating_sub(height));
     }
 }
 
@@ -373,6 +419,9 @@ fn problems(local: &Local, status: &Status) -> Vec<String> {
     let topology = local.topology();
     if topology.nodes && status.writer.is_none() {
         problems.push("the ledger has no writer".to_owned());
+    }
+    if topology.projection && status.projection.is_none() {
+        problems.push("the SQL projection is moved by none, or by more than one".to_owned());
     }
     match &status.primary {
         None => problems.push("PostgreSQL has no primary".to_owned()),
@@ -434,6 +483,9 @@ fn host_problems(local: &Local, status: &Status, host: &HostStatus) -> Vec<Strin
         None if has(ProcessKind::Node) => problems.push(format!("{name}: the node does not answer")),
         Some(node) => problems.extend(node_problem(status, name, node)),
         None => {}
+    }
+    if host.projection.is_none() && has(ProcessKind::Projection) {
+        problems.push(format!("{name}: the projection does not answer"));
     }
     if host.pooler_answers == Some(false) {
         problems.push(format!("{name}: PgBouncer does not answer"));

@@ -5,7 +5,7 @@
 
 use crate::control::{self, Order, Verb};
 use crate::process::{self, Identity};
-use crate::schema::Schema;
+use crate::schema::{Of, Schema};
 use crate::table::{Row, Table};
 use crate::{ClusterError, Host, Local, ProcessKind, Role, Target, address, http, teardown};
 use rustix::process::Signal;
@@ -35,7 +35,9 @@ pub struct Supervisor {
     /// Patroni polls for etcd every five seconds; it is started when there is one instead.
     etcd_seen: bool,
     /// Nodes start when it is ready: without it they would only end again, with a longer pause each time.
-    schema: Schema,
+    journal_schema: Schema,
+    /// Likewise the projection. It is made after the journal's, on which it builds.
+    projection_schema: Schema,
     written: Table,
     _lock: File,
 }
@@ -81,10 +83,10 @@ impl Supervisor {
             .set_nonblocking(true)
             .map_err(|e| ClusterError::io("listen at", &socket, e))?;
         let slots = slots(&local);
-        let schema = Schema::new(&local);
         let mut supervisor = Self {
+            journal_schema: Schema::new(&local, Of::Journal),
+            projection_schema: Schema::new(&local, Of::Projection),
             local,
-            schema,
             slots,
             listener,
             etcd_seen: false,
@@ -131,24 +133,33 @@ impl Supervisor {
     fn keep(&mut self) {
         let now = Instant::now();
         self.etcd_seen = self.etcd_seen || self.sees_etcd();
-        if !self.schema.is_ready() {
-            let waits = (!self.schema.advance(&self.local, now)).then(|| self.schema.problem());
-            for slot in &mut self.slots {
-                if slot.kind == ProcessKind::Node {
-                    slot.last_exit.clone_from(&waits);
-                }
-            }
+        if !self.journal_schema.is_ready() {
+            let waits = wait(&mut self.journal_schema, &self.local, now);
+            self.tell(&[ProcessKind::Node, ProcessKind::Projection], &waits);
+        } else if !self.projection_schema.is_ready() {
+            let waits = wait(&mut self.projection_schema, &self.local, now);
+            self.tell(&[ProcessKind::Projection], &waits);
         }
         for slot in &mut self.slots {
             slot.reap(now);
             let held = match slot.kind {
                 ProcessKind::Patroni => !self.etcd_seen,
-                ProcessKind::Node => !self.schema.is_ready(),
+                ProcessKind::Node => !self.journal_schema.is_ready(),
+                ProcessKind::Projection => {
+                    !(self.journal_schema.is_ready() && self.projection_schema.is_ready())
+                }
                 _ => false,
             };
             if slot.wanted && slot.child.is_none() && now >= slot.next_start && !held {
                 slot.start(&self.local, now);
             }
+        }
+    }
+
+    /// Says why processes are not started; none: nothing holds them.
+    fn tell(&mut self, kinds: &[ProcessKind], why: &Option<String>) {
+        for slot in self.slots.iter_mut().filter(|slot| kinds.contains(&slot.kind)) {
+            slot.last_exit.clone_from(why);
         }
     }
 
@@ -233,6 +244,11 @@ impl Supervisor {
         }
         Ok(())
     }
+}
+
+/// Why those who need a schema wait, if they still do after its next step.
+fn wait(schema: &mut Schema, local: &Local, now: Instant) -> Option<String> {
+    (!schema.advance(local, now)).then(|| schema.problem())
 }
 
 fn slots(local: &Local) -> Vec<Slot> {

@@ -59,6 +59,7 @@ pub(crate) fn end(local: &Local, table: &Table) -> Result<(), ClusterError> {
         ProcessKind::Haproxy,
         ProcessKind::Pgbouncer,
         ProcessKind::Node,
+        ProcessKind::Projection,
     ];
     end_group(&of(&edge), Duration::from_secs(10));
     end_group(&of(&[ProcessKind::Patroni]), Duration::from_secs(60));

@@ -20,6 +20,10 @@ pub struct Topology {
     /// Whether ledger nodes run in it. Default: true.
     #[serde(default = "yes")]
     pub nodes: bool,
+    /// Whether accounts and transfers are kept as tables of the same database, by a process beside each node of which one
+    /// at a time works. Default: false; `shanraq cluster up` sets it in the file that it makes.
+    #[serde(default)]
+    pub projection: bool,
     /// Whether the nodes watch the PostgreSQL primary and end its term long before Patroni's lease does. Default: true.
     #[serde(default = "yes")]
     pub sentinel: bool,
@@ -117,6 +121,8 @@ pub struct Ports {
     pub balancer_health: u16,
     /// PgBouncer. Default: 6432.
     pub pooler: u16,
+    /// The SQL projection: `/metrics`. Default: 7480.
+    pub projection: u16,
 }
 
 /// Where the programs are; the defaults are Debian 12's and what `shanraq cluster` installs.
@@ -235,6 +241,8 @@ pub enum ProcessKind {
     Pgbouncer,
     /// keepalived.
     Keepalived,
+    /// The SQL projection.
+    Projection,
 }
 
 impl fmt::Display for HostName {
@@ -251,7 +259,7 @@ impl fmt::Display for ProcessKind {
 
 impl ProcessKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Etcd,
         Self::Patroni,
         Self::Postgres,
@@ -260,6 +268,7 @@ impl ProcessKind {
         Self::Haproxy,
         Self::Pgbouncer,
         Self::Keepalived,
+        Self::Projection,
     ];
 
     /// As on the command line.
@@ -273,6 +282,7 @@ impl ProcessKind {
             Self::Haproxy => "haproxy",
             Self::Pgbouncer => "pgbouncer",
             Self::Keepalived => "keepalived",
+            Self::Projection => "projection",
         }
     }
 }
@@ -299,6 +309,7 @@ impl Default for Ports {
             balancer_replicas: 5001,
             balancer_health: 7411,
             pooler: 6432,
+            projection: 7480,
         }
     }
 }
@@ -409,6 +420,11 @@ impl Topology {
         !self.is_loopback()
     }
 
+    /// Whether a host runs the SQL projection: beside a node, whose data keys it needs.
+    pub(crate) fn projects_at(&self, host: &Host) -> bool {
+        self.projection && self.nodes && host.has(Role::Node)
+    }
+
     /// The processes that run on a host, in the order in which they are started.
     pub fn processes(&self, host: &Host) -> Vec<ProcessKind> {
         let relay = self.has_relays() && host.has(Role::Postgres);
@@ -423,6 +439,7 @@ impl Topology {
                 host.has(Role::Balancer) && self.shared_address.is_some(),
             ),
             (ProcessKind::Node, host.has(Role::Node) && self.nodes),
+            (ProcessKind::Projection, self.projects_at(host)),
         ];
         candidates
             .into_iter()

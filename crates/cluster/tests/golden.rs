@@ -87,6 +87,7 @@ fn other_choices_are_rendered_as_the_golden_files_say() {
 fn without_nodes_nothing_of_them_is_rendered() {
     let mut topology = three_hosts();
     topology.nodes = false;
+    topology.projection = false;
     for file in rendered(&topology, "h1") {
         let path = file.path.display().to_string();
         assert!(
@@ -117,6 +118,7 @@ fn no_password_stands_in_a_file_that_others_can_read() {
         &secrets.owner,
         &secrets.writer,
         &secrets.reader,
+        &secrets.projector,
         &secrets.rest,
         &secrets.ledger_keys,
     ];
@@ -324,8 +326,8 @@ fn systemd_accepts_every_unit() {
         .collect();
     assert_eq!(
         units.len(),
-        6,
-        "etcd, patroni, haproxy, pgbouncer, keepalived, node"
+        7,
+        "etcd, patroni, haproxy, pgbouncer, keepalived, node, projection"
     );
     let mut arguments = vec!["verify"];
     arguments.extend(units.iter().map(String::as_str));

@@ -38,7 +38,8 @@ fn an_unknown_key_is_refused_with_its_line() {
 #[test]
 fn each_field_that_cannot_work_is_named() {
     type Change = fn(&mut Topology);
-    let cases: [(&str, Change); 21] = [
+    let cases: [(&str, Change); 22] = [
+        ("projection", |t| t.nodes = false),
         ("name", |t| t.name = "Two Words".to_owned()),
         ("hosts", |t| t.hosts.clear()),
         ("hosts[1].name", |t| t.hosts[1].name.0 = "h1".to_owned()),

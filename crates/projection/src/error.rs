@@ -97,6 +97,12 @@ pub enum ProjectionError {
     /// What stands in the tables cannot be the state of a ledger.
     #[error("PRJ-0011: the tables contradict themselves ({0}); rebuild the projection")]
     Tables(String),
+    /// A server took the connection and said nothing: it is frozen, or lost.
+    #[error("PRJ-0013: {server} is silent")]
+    Silent {
+        /// Address and port.
+        server: String,
+    },
     /// The system refused.
     #[error("PRJ-0012: cannot {action}: {source}")]
     System {
@@ -125,6 +131,7 @@ impl ProjectionError {
             Self::UnknownRules { .. } => "PRJ-0010",
             Self::Tables(_) => "PRJ-0011",
             Self::System { .. } => "PRJ-0012",
+            Self::Silent { .. } => "PRJ-0013",
         }
     }
 
@@ -132,7 +139,7 @@ impl ProjectionError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Connect { .. } => true,
+            Self::Connect { .. } | Self::Silent { .. } => true,
             // Data and definitions that do not fit each other will not fit them later either.
             Self::Database { source, .. } => source
                 .code()
@@ -187,6 +194,7 @@ mod tests {
                 found: text(),
             },
             ProjectionError::Moved { height },
+            ProjectionError::Silent { server: text() },
             ProjectionError::Journal(JournalError::Stopped),
             ProjectionError::JournalDatabase(PostgresError::Superseded(word)),
             ProjectionError::Differs {

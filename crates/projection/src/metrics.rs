@@ -2,8 +2,9 @@
 
 use crate::Position;
 use ledger::Height;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Shared by the projection and whoever shows it.
 #[derive(Debug, Default)]
@@ -19,6 +20,10 @@ pub struct Metrics {
     failures: AtomicU64,
     /// When all final blocks were in the tables, in ns since the epoch; 0: never yet.
     level_ns: AtomicU64,
+    /// Whether it has the turn.
+    moves_tables: AtomicBool,
+    /// When a sign of life must have come.
+    due: Mutex<Option<Instant>>,
 }
 
 impl Metrics {
@@ -46,6 +51,22 @@ impl Metrics {
         self.failures.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn moves_tables(&self, does: bool) {
+        self.moves_tables.store(does, Relaxed);
+    }
+
+    pub(crate) fn is_due_within(&self, time: Duration) {
+        *self.due.lock().expect("nobody panics with it") = Some(Instant::now() + time);
+    }
+
+    /// Whether the projection hangs: what it does should have ended long ago. A server that is frozen keeps its
+    /// connections and says nothing; who runs this process ends it then, and starts it again.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        let due = *self.due.lock().expect("nobody panics with it");
+        due.is_some_and(|due| Instant::now() > due)
+    }
+
     /// Final blocks that are not in the tables yet, as far as is known.
     #[must_use]
     pub fn lag_blocks(&self) -> u64 {
@@ -68,7 +89,13 @@ impl Metrics {
         let get = |value: &AtomicU64| value.load(Relaxed) as f64;
         let seconds = |value: &AtomicU64| get(value) / 1e9;
         let lag_s = self.lag_s().unwrap_or(f64::INFINITY);
-        let lines: [(&str, &str, &str, f64); 11] = [
+        let lines: [(&str, &str, &str, f64); 12] = [
+            (
+                "active",
+                "gauge",
+                "1 while this projection moves the tables, 0 while it waits for its turn.",
+                f64::from(u8::from(self.moves_tables.load(Relaxed))),
+            ),
             (
                 "height",
                 "gauge",

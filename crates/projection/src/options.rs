@@ -86,11 +86,10 @@ impl ServerOptions {
         format!("postgresql://{}/{}", hosts.join(","), self.database)
     }
 
-    pub(crate) fn config(&self, application: &str) -> Config {
+    /// For one of the hosts.
+    pub(crate) fn config(&self, (name, port): &(String, u16), application: &str) -> Config {
         let mut config = Config::new();
-        for (name, port) in &self.hosts {
-            config.host(name).port(*port);
-        }
+        config.host(name).port(*port);
         if let Some(Secret(password)) = &self.password {
             config.password(password);
         }
@@ -120,6 +119,9 @@ pub struct Pace {
     pub interval: Duration,
     /// Rows of `transfers` in a step before it is ended early. Default: 65,536.
     pub step_rows: usize,
+    /// Whether to wait while another projection that does so moves the tables. Two at once do no harm, but everything
+    /// twice. Default: false.
+    pub waits_for_turn: bool,
 }
 
 impl Default for Pace {
@@ -127,6 +129,7 @@ impl Default for Pace {
         Self {
             interval: Duration::from_millis(500),
             step_rows: 65_536,
+            waits_for_turn: false,
         }
     }
 }
@@ -139,7 +142,11 @@ mod tests {
     fn a_password_is_never_printed() {
         let mut options = ServerOptions::new("a", 1, "books", "projector");
         options.password = Some(Secret::new("secret"));
-        let printed = format!("{options:?} {:?} {}", options.config("test"), options.target());
+        let printed = format!(
+            "{options:?} {:?} {}",
+            options.config(&options.hosts[0], "test"),
+            options.target()
+        );
         assert!(!printed.contains("secret"), "{printed}");
     }
 

@@ -3,7 +3,7 @@
 
 use crate::replica::Replica;
 use crate::rows::Changes;
-use crate::target::Target;
+use crate::target::{Candidate, Target};
 use crate::{Metrics, Pace, Position, ProjectionError, ServerOptions, Source};
 use journal::Block;
 use ledger::Height;
@@ -44,7 +44,15 @@ impl Projector {
         target: &ServerOptions,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ProjectionError> {
-        let target = Target::open(target)?;
+        Self::begin(source, Candidate::open(target)?, metrics)
+    }
+
+    fn begin(
+        source: Box<dyn Source>,
+        candidate: Candidate,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, ProjectionError> {
+        let target = Target::open(candidate)?;
         let (position, replica) = target.load()?;
         metrics.stands_at(&position);
         Ok(Self {
@@ -194,6 +202,12 @@ fn hex(bytes: &[u8]) -> String {
 /// The longest wait before another attempt.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
+/// Between two questions for the turn: what a take-over waits for at most.
+const TURN_PAUSE: Duration = Duration::from_secs(1);
+/// A step, or one question, that takes longer hangs at a server that is frozen.
+const STEP_WITHIN: Duration = Duration::from_secs(30);
+/// All accounts are read, however many there are.
+const LOAD_WITHIN: Duration = Duration::from_secs(900);
 
 /// Keeps the tables of a database behind a journal until told otherwise, whatever fails meanwhile and may pass.
 /// `source` opens the journal; `wait` waits so long and says whether to go on; `each` is told of every step.
@@ -210,9 +224,19 @@ pub fn run(
 ) -> Result<(), ProjectionError> {
     let mut backoff = BACKOFF_MIN;
     loop {
-        let opened = source().and_then(|source| Projector::open(source, target, metrics.clone()));
+        metrics.is_due_within(STEP_WITHIN);
+        let opened = match candidate(target, pace, metrics, &mut wait) {
+            Ok(None) => return Ok(()),
+            Ok(Some(candidate)) => {
+                metrics.is_due_within(LOAD_WITHIN);
+                source().and_then(|source| Projector::begin(source, candidate, metrics.clone()))
+            }
+            Err(error) => Err(error),
+        };
+        metrics.moves_tables(opened.is_ok());
         let failed = match opened {
             Ok(mut projector) => loop {
+                metrics.is_due_within(STEP_WITHIN + pace.interval);
                 let started = Instant::now();
                 match projector.step(pace.step_rows) {
                     Ok(stepped) => {
@@ -230,6 +254,8 @@ pub fn run(
             },
             Err(error) => error,
         };
+        metrics.moves_tables(false);
+        metrics.is_due_within(STEP_WITHIN);
         metrics.failed();
         // Who moved the tables may have been a rebuild: they are read again, and the journal is compared.
         if !failed.is_transient() && !matches!(failed, ProjectionError::Moved { .. }) {
@@ -241,4 +267,21 @@ pub fn run(
         }
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
+}
+
+/// A session with the turn, if turns are waited for; none when told to stop meanwhile.
+fn candidate(
+    target: &ServerOptions,
+    pace: Pace,
+    metrics: &Metrics,
+    wait: &mut impl FnMut(Duration) -> bool,
+) -> Result<Option<Candidate>, ProjectionError> {
+    let candidate = Candidate::open(target)?;
+    while pace.waits_for_turn && !candidate.takes_turn()? {
+        metrics.is_due_within(STEP_WITHIN);
+        if !wait(TURN_PAUSE) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(candidate))
 }

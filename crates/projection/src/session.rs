@@ -27,19 +27,7 @@ impl Session {
                 action: "start the connection's event loop",
                 source,
             })?;
-        let client = runtime
-            .block_on(async {
-                let (client, connection) = options.config(application).connect(NoTls).await?;
-                // Ends with the socket; whoever asks next is told.
-                tokio::spawn(async move {
-                    let _ = connection.await;
-                });
-                Ok(client)
-            })
-            .map_err(|source| ProjectionError::Connect {
-                target: options.target(),
-                source,
-            })?;
+        let client = runtime.block_on(connect(options, application))?;
         let session = Self { client, runtime };
         session.batch("set the session up", SETTINGS)?;
         Ok(session)
@@ -58,4 +46,34 @@ impl Session {
     pub(crate) fn batch(&self, action: &'static str, sql: &str) -> Result<(), ProjectionError> {
         self.ask(action, async |client| client.batch_execute(sql).await)
     }
+}
+
+/// The first host, in their order, that takes writes.
+async fn connect(options: &ServerOptions, application: &str) -> Result<Client, ProjectionError> {
+    let mut refused = None;
+    for host in &options.hosts {
+        let config = options.config(host, application);
+        // The driver's own limit ends with the TCP connection, which a frozen server takes.
+        match tokio::time::timeout(options.connect_timeout, config.connect(NoTls)).await {
+            Ok(Ok((client, connection))) => {
+                // Ends with the socket; whoever asks next is told.
+                tokio::spawn(async move {
+                    let _ = connection.await;
+                });
+                return Ok(client);
+            }
+            Ok(Err(source)) => {
+                refused = Some(ProjectionError::Connect {
+                    target: options.target(),
+                    source,
+                });
+            }
+            Err(_) => {
+                refused.get_or_insert(ProjectionError::Silent {
+                    server: format!("{}:{}", host.0, host.1),
+                });
+            }
+        }
+    }
+    Err(refused.expect("the options name at least one host"))
 }

@@ -59,6 +59,31 @@ pub fn reset(options: &ServerOptions) -> Result<(), ProjectionError> {
     session.batch("empty the tables", "select ledger.reset()")
 }
 
+/// Held by the one projection that moves the tables, of those that wait for each other.
+const TURN_LOCK: i64 = 7_236_284_021_843_210;
+
+/// A session that does not move the tables yet.
+pub(crate) struct Candidate(Session);
+
+impl Candidate {
+    /// Connects.
+    pub(crate) fn open(options: &ServerOptions) -> Result<Self, ProjectionError> {
+        let session = Session::open(options, APPLICATION)?;
+        check_version(&session)?;
+        Ok(Self(session))
+    }
+
+    /// Takes the turn if nobody has it; it lasts as long as the session. Asked again and again, not waited for at the
+    /// server: whose server is frozen must not wait for ever.
+    pub(crate) fn takes_turn(&self) -> Result<bool, ProjectionError> {
+        self.0.ask("ask for the turn", async |client| {
+            client
+                .query_one_scalar("select pg_try_advisory_lock($1)", &[&TURN_LOCK])
+                .await
+        })
+    }
+}
+
 /// A session that moves the tables.
 pub(crate) struct Target {
     session: Session,
@@ -80,10 +105,8 @@ struct Statements {
 }
 
 impl Target {
-    /// Connects and prepares.
-    pub(crate) fn open(options: &ServerOptions) -> Result<Self, ProjectionError> {
-        let session = Session::open(options, APPLICATION)?;
-        check_version(&session)?;
+    /// Prepares.
+    pub(crate) fn open(Candidate(session): Candidate) -> Result<Self, ProjectionError> {
         let (partition_s, statements) = session.ask("prepare the steps", async |client| {
             // Accounts are always looked up one by one: their number in a step says nothing of the table's size.
             client

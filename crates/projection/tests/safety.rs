@@ -69,6 +69,7 @@ fn a_rebuild_under_a_running_projection_ends_with_everything_in_the_tables() {
     let pace = Pace {
         interval: Duration::from_millis(1),
         step_rows: 50,
+        ..Pace::default()
     };
     let mut resets = 2;
     let is_level = Cell::new(false);

@@ -12,6 +12,7 @@ mod node;
 mod patroni;
 mod pgbouncer;
 mod postgres;
+mod projection;
 mod roles;
 mod systemd;
 
@@ -20,6 +21,7 @@ use crate::{Host, Machine, ProcessKind, Secrets, Topology};
 
 pub(crate) use node::FILE as NODE_FILE;
 pub use postgres::server_settings;
+pub(crate) use projection::FILE as PROJECTION_FILE;
 
 /// The files of a host, by path.
 pub fn render(topology: &Topology, host: &Host, machine: Machine, secrets: &Secrets) -> Vec<RenderedFile> {
@@ -53,6 +55,11 @@ pub fn render(topology: &Topology, host: &Host, machine: Machine, secrets: &Secr
                 files.push(postgres(node::KEYS, 0o600, secrets.ledger_keys.clone()));
                 let password = format!("{}\n", secrets.writer);
                 files.push(postgres(node::PASSWORD, 0o600, password));
+            }
+            ProcessKind::Projection => {
+                files.push(root(projection::FILE, projection::config(topology, host)));
+                let password = format!("{}\n", secrets.projector);
+                files.push(postgres(projection::PASSWORD, 0o600, password));
             }
             ProcessKind::Postgres | ProcessKind::Postmaster => {}
         }

@@ -15,27 +15,8 @@ pub const PASSWORD: &str = "writer.password";
 pub fn config(topology: &Topology, host: &Host) -> String {
     let directories = &host.directories;
     let listen = at(host, topology.ports.node);
-    // Without TLS a node listens beyond loopback only where it is told that the network is the cluster's own.
-    let plain = match host.address.is_loopback() {
-        true => "",
-        false => "plain_network = true\n",
-    };
-    let addresses = |role, port, scheme: &str| {
-        let hosts = own_first(topology, host, role);
-        quoted(hosts.map(|host| format!("{scheme}{}", at(host, port))))
-    };
-    let durability = match topology.durability.mode {
-        DurabilityMode::Local => "durability = \"local\"\n".to_owned(),
-        DurabilityMode::Quorum => format!(
-            "durability = \"standbys\"\nstandbys = [{}]\nflushed = {}\n",
-            quoted(
-                topology
-                    .hosts_with(Role::Postgres)
-                    .map(|host| host.name.to_string())
-            ),
-            topology.durability.copies
-        ),
-    };
+    let plain = plain_network(host);
+    let durability = durability(topology);
     format!(
         "# {HEADER}
 [server]
@@ -65,11 +46,38 @@ json = true
         data = directories.node().display(),
         keys = directories.config.join(KEYS).display(),
         password = directories.config.join(PASSWORD).display(),
-        servers = addresses(Role::Postgres, topology.ports.postgres, ""),
-        etcd = addresses(Role::Etcd, topology.ports.etcd_client, "http://"),
+        servers = addresses(topology, host, Role::Postgres, topology.ports.postgres, ""),
+        etcd = addresses(topology, host, Role::Etcd, topology.ports.etcd_client, "http://"),
         name = host.name,
         sentinel = sentinel(topology, host),
     )
+}
+
+/// Without TLS a process of ours listens beyond loopback only where it is told that the network is the cluster's own.
+pub(super) fn plain_network(host: &Host) -> &'static str {
+    match host.address.is_loopback() {
+        true => "",
+        false => "plain_network = true\n",
+    }
+}
+
+/// A port of every host of a role, the host's own first, as a list's inside.
+pub(super) fn addresses(topology: &Topology, host: &Host, role: Role, port: u16, scheme: &str) -> String {
+    let hosts = own_first(topology, host, role);
+    quoted(hosts.map(|host| format!("{scheme}{}", at(host, port))))
+}
+
+/// Where a block must be before it is final.
+pub(super) fn durability(topology: &Topology) -> String {
+    let standbys = topology.hosts_with(Role::Postgres);
+    match topology.durability.mode {
+        DurabilityMode::Local => "durability = \"local\"\n".to_owned(),
+        DurabilityMode::Quorum => format!(
+            "durability = \"standbys\"\nstandbys = [{}]\nflushed = {}\n",
+            quoted(standbys.map(|host| host.name.to_string())),
+            topology.durability.copies
+        ),
+    }
 }
 
 /// A server alone has nobody to follow it.

@@ -151,7 +151,10 @@ fn access(topology: &Topology) -> Vec<String> {
     let roles = [
         ("replication", "shanraq_replication"),
         ("postgres", "shanraq_rewind,shanraq_fence"),
-        ("shanraq", "shanraq_owner,shanraq_writer,shanraq_reader"),
+        (
+            "shanraq",
+            "shanraq_owner,shanraq_writer,shanraq_reader,shanraq_projector",
+        ),
     ];
     for network in &networks {
         for (database, role) in roles {

@@ -13,6 +13,7 @@ pub fn sql(secrets: &Secrets) -> String {
         ("shanraq_owner", &secrets.owner, 20),
         ("shanraq_writer", &secrets.writer, 40),
         ("shanraq_reader", &secrets.reader, 100),
+        ("shanraq_projector", &secrets.projector, 40),
         ("shanraq_fence", &secrets.fence, 10),
     ];
     for (role, password, connections) in roles {
@@ -21,14 +22,22 @@ pub fn sql(secrets: &Secrets) -> String {
             verifier(role, password)
         );
     }
-    text += "grant pg_read_all_stats to shanraq_writer;
+    // What the projection's schema grants its rights to: made here, so that the schema's owner, who makes no roles, can
+    // migrate. Its own rights are in that schema.
+    for role in ["shanraq_projection", "shanraq_projection_reader"] {
+        text += &format!("create role {role} nologin;\n");
+    }
+    text += "grant shanraq_projection_reader to shanraq_projection, shanraq_reader;
+grant shanraq_reader, pg_read_all_stats to shanraq_projection;
+grant shanraq_projection to shanraq_projector;
+grant pg_read_all_stats to shanraq_writer;
 grant shanraq_reader to shanraq_writer;
 grant pg_read_all_stats to shanraq_fence;
 grant alter system on parameter primary_conninfo, primary_slot_name to shanraq_fence;
 grant execute on function pg_reload_conf() to shanraq_fence;
 create database shanraq owner shanraq_owner template template0 encoding 'UTF8' locale 'C.UTF-8';
 revoke all on database shanraq from public;
-grant connect on database shanraq to shanraq_writer, shanraq_reader;
+grant connect on database shanraq to shanraq_writer, shanraq_reader, shanraq_projector;
 \\connect shanraq
 alter schema public owner to shanraq_owner;
 revoke all on schema public from public;

@@ -35,6 +35,7 @@ fn unit(spec: &ProcessSpec) -> String {
         ProcessKind::Patroni => ("Patroni and PostgreSQL", "simple", " shanraq-etcd.service"),
         ProcessKind::Pgbouncer => ("PgBouncer", "notify", " shanraq-haproxy.service"),
         ProcessKind::Keepalived => ("keepalived", "simple", " shanraq-haproxy.service"),
+        ProcessKind::Projection => ("SQL projection", "simple", " shanraq-patroni.service"),
         ProcessKind::Node | ProcessKind::Postgres | ProcessKind::Postmaster => (
             "ledger node",
             "simple",

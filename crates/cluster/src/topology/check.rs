@@ -84,6 +84,10 @@ impl Topology {
                 "is true, but no host has the role node",
             ));
         }
+        if self.projection && !self.nodes {
+            let problem = "is true, but nodes is false: there is no ledger to project";
+            return Err(ClusterError::field("projection", problem));
+        }
         if count(Role::Pooler) > 0 {
             let lonely = |host: &Host| host.has(Role::Pooler) && !host.has(Role::Balancer);
             if let Some(index) = self.hosts.iter().position(lonely) {
@@ -175,7 +179,7 @@ impl Topology {
 }
 
 impl super::Ports {
-    fn named(&self) -> [(&'static str, u16); 10] {
+    fn named(&self) -> [(&'static str, u16); 11] {
         [
             ("etcd_client", self.etcd_client),
             ("etcd_peer", self.etcd_peer),
@@ -187,6 +191,7 @@ impl super::Ports {
             ("balancer_replicas", self.balancer_replicas),
             ("balancer_health", self.balancer_health),
             ("pooler", self.pooler),
+            ("projection", self.projection),
         ]
     }
 

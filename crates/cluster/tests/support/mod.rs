@@ -12,6 +12,7 @@ use std::path::Path;
 /// Three hosts, two of them with balancer and pooler and a shared address; networks of the documentation.
 pub const THREE: &str = r#"
 name = "shanraq"
+projection = true
 
 [programs]
 patroni = "/var/lib/shanraq/tools/patroni/bin/patroni"
@@ -55,6 +56,7 @@ pub fn fixed_secrets() -> Secrets {
         owner: secret("owner"),
         writer: secret("writer"),
         reader: secret("reader"),
+        projector: secret("projector"),
         rest: secret("rest"),
         ledger_keys: secret("ledger-keys"),
     }

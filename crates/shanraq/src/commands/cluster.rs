@@ -616,6 +616,14 @@ fn status(place: &Place, json: bool) -> Result<bool> {
                 node.role, node.height, node.indexed
             );
         }
+        if let Some(tables) = host.projection.as_ref().filter(|it| it.active) {
+            let height = tables.height.unwrap_or_default();
+            let lag = tables.lag_blocks.filter(|lag| *lag > 0);
+            let lag = lag
+                .map(|lag| format!(", {lag} blocks behind"))
+                .unwrap_or_default();
+            println!("    projection at block {height}{lag}");
+        }
         if let Some(server) = &host.postgres {
             let lag = server
                 .lag_bytes

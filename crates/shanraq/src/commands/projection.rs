@@ -93,6 +93,9 @@ struct ProjectionConfig {
     pace: PaceConfig,
     /// Address and port for `GET /metrics`; none: no metrics. Loopback only, until TLS exists.
     metrics: Option<SocketAddr>,
+    /// Allows metrics beyond loopback: the network is the cluster's own. Default: false.
+    #[serde(default)]
+    plain_network: bool,
     /// What it writes to standard error.
     #[serde(default)]
     log: LogConfig,
@@ -182,17 +185,22 @@ impl ProjectionConfig {
         if self.pace.step_rows == 0 {
             bail!("pace.step_rows: must be above 0");
         }
-        if let Some(address) = self.metrics.filter(|address| !address.ip().is_loopback()) {
-            bail!("metrics: {address} is not loopback; this version has no TLS yet");
+        let is_open = |address: &SocketAddr| !address.ip().is_loopback() && !self.plain_network;
+        if let Some(address) = self.metrics.filter(is_open) {
+            bail!(
+                "metrics: {address} is not loopback and this version has no TLS yet; `plain_network = true` allows it \
+                 on a network of the cluster's own"
+            );
         }
         self.target.options().context("target")?;
         Ok(())
     }
 
-    fn pace(&self) -> Pace {
+    fn pace(&self, waits_for_turn: bool) -> Pace {
         Pace {
             interval: Duration::from_millis(self.pace.interval_ms),
             step_rows: self.pace.step_rows,
+            waits_for_turn,
         }
     }
 
@@ -340,8 +348,27 @@ fn follow(config: &ProjectionConfig, json: bool) -> Result<()> {
         writeln!(output, "{running}")?;
         output.flush()?;
     }
+    let watched = metrics.clone();
+    runtime.spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if watched.is_overdue() {
+                // Its thread waits for a server that keeps the connection and says nothing; each step is one
+                // transaction, so nothing is half done.
+                tracing::error!("the projection hangs; the process ends, for its keeper to start it again");
+                std::process::exit(1);
+            }
+        }
+    });
     let ends_when_level = config.journal.directory.as_ref().map(|_| Duration::ZERO);
-    project(config, &metrics, &stopped, ends_when_level, |_| {})?;
+    project(
+        config,
+        config.pace(true),
+        &metrics,
+        &stopped,
+        ends_when_level,
+        |_| {},
+    )?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -349,6 +376,7 @@ fn follow(config: &ProjectionConfig, json: bool) -> Result<()> {
 /// Moves the tables until told to stop, or as asked until they held all there is for so long.
 fn project(
     config: &ProjectionConfig,
+    pace: Pace,
     metrics: &Arc<Metrics>,
     stopped: &Receiver<()>,
     ends_when_level: Option<Duration>,
@@ -371,7 +399,7 @@ fn project(
     Ok(projection::run(
         || config.source(),
         &target,
-        config.pace(),
+        pace,
         metrics,
         wait,
         each,
@@ -424,7 +452,9 @@ fn rebuild(config: &ProjectionConfig, yes: bool) -> Result<bool> {
     let bar = ProgressBar::new(0).with_style(style);
     let (_stop, stopped) = channel();
     let metrics = Arc::new(Metrics::default());
-    project(config, &metrics, &stopped, Some(SETTLED), |stepped| {
+    // Whoever moves the tables now goes on with it, and may have the turn: a rebuild waits for the tables, not for that.
+    let pace = config.pace(false);
+    project(config, pace, &metrics, &stopped, Some(SETTLED), |stepped| {
         bar.set_length(stepped.head.0);
         bar.set_position(stepped.position.height.0);
     })?;

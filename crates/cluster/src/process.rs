@@ -1,9 +1,12 @@
 //! Processes of this machine, told apart by process id *and* start time, so that a process id that was used again is
 //! never signalled. Signals go through a pidfd that is opened before the start time is compared.
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, pidfd_send_signal, set_child_subreaper, waitpid,
+};
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::io;
 use std::path::Path;
 
 /// A process, for ever.
@@ -19,6 +22,7 @@ pub struct Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     state: char,
+    session: i32,
     started_ticks: u64,
 }
 
@@ -63,8 +67,43 @@ fn parse(text: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
-    let started_ticks = fields.nth(18)?.parse().ok()?;
-    Some(Stat { state, started_ticks })
+    let session = fields.nth(2)?.parse().ok()?;
+    let started_ticks = fields.nth(15)?.parse().ok()?;
+    Some(Stat {
+        state,
+        session,
+        started_ticks,
+    })
+}
+
+/// Makes this process the parent of what its descendants leave behind, as the first process of a machine is. Patroni takes a dead
+/// postmaster for alive until somebody has asked how it ended, and not every first process does that soon.
+///
+/// # Errors
+/// The kernel's.
+pub fn adopt_orphans() -> io::Result<()> {
+    Ok(set_child_subreaper(Some(getpid()))?)
+}
+
+/// Asks how those ended that were adopted and are dead: PostgreSQL's processes, known by a session of their own. Others are the
+/// children of whoever started them.
+pub fn bury_orphans() {
+    let Some(own) = stat(getpid().as_raw_nonzero().get()).map(|stat| stat.session) else {
+        return;
+    };
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    for child in children.flat_map(|text| {
+        text.split_ascii_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    }) {
+        let Ok(id) = child.parse() else { continue };
+        if stat(id).is_some_and(|stat| stat.state == 'Z' && stat.session != own) {
+            // It is gone either way.
+            let _ = waitpid(Pid::from_raw(id), WaitOptions::NOHANG);
+        }
+    }
 }
 
 /// Every process that works in a directory: of PostgreSQL, the postmaster and all its children.
@@ -99,13 +138,15 @@ pub fn boot_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
 
     #[test]
     fn a_name_with_parentheses_and_blanks_is_read_past() {
-        let text = "7 (a) b (c) S 1 7 7 0 -1 4 1 0 0 0 2 3 0 0 20 0 1 0 4242 9 9";
+        let text = "7 (a) b (c) S 1 7 8 0 -1 4 1 0 0 0 2 3 0 0 20 0 1 0 4242 9 9";
         let expected = Stat {
             state: 'S',
+            session: 8,
             started_ticks: 4242,
         };
         assert_eq!(parse(text), Some(expected));
@@ -125,6 +166,30 @@ mod tests {
         assert!(now.signal(Signal::KILL));
         child.wait().unwrap();
         assert!(!now.is_alive());
+    }
+
+    #[test]
+    fn an_orphan_with_a_session_of_its_own_is_buried_and_an_own_child_is_not() {
+        adopt_orphans().unwrap();
+        let script = "setsid sh -c 'echo $$; exec sleep 60' & exit 3";
+        let mut parent = Command::new("sh")
+            .args(["-c", script])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut output = BufReader::new(parent.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
+        let orphan: i32 = line.trim().parse().unwrap();
+        bury_orphans();
+        assert_eq!(parent.wait().unwrap().code(), Some(3));
+        assert!(Identity::of(orphan).unwrap().signal(Signal::KILL));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while stat(orphan).is_some() {
+            assert!(std::time::Instant::now() < deadline, "it was not buried");
+            bury_orphans();
+            std::thread::yield_now();
+        }
     }
 
     #[test]

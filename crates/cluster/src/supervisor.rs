@@ -102,9 +102,12 @@ impl Supervisor {
     /// # Errors
     /// The table cannot be written (then everything is ended), or something would not end.
     pub fn run(mut self, stop: &AtomicBool) -> Result<(), ClusterError> {
+        process::adopt_orphans()
+            .map_err(|e| ClusterError::io("adopt orphans in", Path::new("/proc/self"), e))?;
         let mut kept = Ok(());
         while !stop.load(Ordering::Acquire) && kept.is_ok() {
             self.take_orders();
+            process::bury_orphans();
             self.keep();
             kept = self.save();
             std::thread::sleep(TICK);

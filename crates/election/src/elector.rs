@@ -110,6 +110,13 @@ impl Elector {
         self.run(async move { campaign::resign(&shared, to).await }).await
     }
 
+    /// Does not try to become the writer for so long from now on; repeat it to go on with that. It changes nothing for who
+    /// writes already, and a handover to this member is still taken up.
+    pub fn stand_back(&self, time: Duration) {
+        self.shared
+            .update(|standing, now| standing.stand_back(now.plus(time)));
+    }
+
     /// [`Elector::confirm_leadership`] for a thread that may wait, for `patience` at most.
     ///
     /// # Errors

@@ -59,6 +59,8 @@ pub(crate) struct Standing {
     view: View,
     /// It resigned and leaves others the first try until then.
     barred_until: Option<BootTime>,
+    /// Until when this member does not want to lead, whoever else does or does not.
+    stands_back_until: Option<BootTime>,
     /// It has stepped down, and the transaction that gives its key up is under way.
     pub(crate) is_resigning: bool,
 }
@@ -153,9 +155,16 @@ impl Standing {
         Ok(term)
     }
 
+    /// Does not try to lead until then.
+    pub(crate) fn stand_back(&mut self, until: BootTime) {
+        self.stands_back_until = Some(until);
+    }
+
     /// Until when others go first.
     pub(crate) fn barred_until(&self, now: BootTime) -> Option<BootTime> {
-        self.barred_until.filter(|it| now < *it)
+        self.barred_until
+            .max(self.stands_back_until)
+            .filter(|it| now < *it)
     }
 
     /// The term, if it is not over.

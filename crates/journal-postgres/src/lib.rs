@@ -15,6 +15,7 @@ mod link;
 mod options;
 mod reader;
 mod schema;
+mod servers;
 mod tables;
 
 pub use self::journal::{PostgresJournal, writable_server};
@@ -24,3 +25,4 @@ pub use link::AbortHandle;
 pub use options::{ConnectOptions, Durability, Password, PostgresOptions, Tls};
 pub use reader::PostgresReader;
 pub use schema::{Maintained, Maintainer, PARTITION_HEIGHTS_DEFAULT, SCHEMA_VERSION, migrate};
+pub use servers::{PrimaryView, StandbyView, look_at_primary};

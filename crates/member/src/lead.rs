@@ -1,6 +1,7 @@
 //! Becoming the writer and ceasing to be it. Owns: the thread that watches over leadership, and the promotion.
 
 use crate::Ended;
+use crate::clocks::{Clocks, Refusal};
 use election::{ElectionError, Elector, TermRevision};
 use journal_postgres::{AbortHandle, PostgresJournal, PostgresOptions, writable_server};
 use node::{Node, NodeError};
@@ -19,6 +20,8 @@ const HANGS_AFTER: Duration = Duration::from_millis(500);
 /// How often it is seen whether one hangs.
 const LOOK_AT_PRIMARY: Duration = Duration::from_millis(100);
 
+/// How often the writer's time is held against the members' clocks.
+const LOOK_AT_CLOCKS: Duration = Duration::from_millis(100);
 /// How long one confirmation may take.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -31,6 +34,7 @@ pub(crate) struct Lead {
     pub(crate) stopping: Arc<AtomicBool>,
     /// As whom this node writes; 0 until it does.
     pub(crate) writes_as: Arc<AtomicI64>,
+    pub(crate) clocks: Arc<Clocks>,
 }
 
 impl Lead {
@@ -42,6 +46,9 @@ impl Lead {
                 continue;
             };
             let begun = Instant::now();
+            if !self.has_the_time(revision) {
+                continue;
+            }
             match self.take_over(revision) {
                 Ok(abort) => {
                     if !self.is_still_elected(revision) {
@@ -60,6 +67,28 @@ impl Lead {
             }
         }
         Ended::Stopped
+    }
+
+    /// Whether this node's clock lets it begin a term; leaves it to others if not.
+    fn has_the_time(&self, revision: TermRevision) -> bool {
+        let refusal = self
+            .clocks
+            .begin_term(|| self.leads(revision) && !self.is_stopping());
+        match refusal {
+            Ok(()) => true,
+            Err(Refusal::Ahead) => {
+                self.elector.resign_before_end(CONFIRM_PATIENCE);
+                false
+            }
+            Err(Refusal::Unknown) => {
+                tracing::warn!(
+                    code = "MEM-0109",
+                    "no clock can be read to hold this node's against; it is tried again"
+                );
+                std::thread::sleep(PAUSE);
+                false
+            }
+        }
     }
 
     /// Promotes the node; gives up as soon as leadership is lost.
@@ -136,7 +165,16 @@ impl Lead {
     }
 
     fn watch(&self, revision: TermRevision, abort: &AbortHandle) -> Ended {
+        let mut looked = Instant::now();
         while !self.is_stopping() {
+            if looked.elapsed() > LOOK_AT_CLOCKS {
+                looked = Instant::now();
+                if self.clocks.outran().is_some() {
+                    abort.abort();
+                    self.elector.resign_before_end(CONFIRM_PATIENCE);
+                    return Ended::Lost;
+                }
+            }
             if !self.leads(revision) {
                 // An append that is under way gives up: its outcome is the next writer's to settle.
                 abort.abort();

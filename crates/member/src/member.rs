@@ -1,5 +1,6 @@
 //! The member as the process sees it. Owns: its start, its end, and who is to answer a request.
 
+use crate::clocks::Clocks;
 use crate::feed::Feed;
 use crate::freshness::Freshness;
 use crate::lead::Lead;
@@ -12,6 +13,7 @@ use journal::JournalError;
 use journal_postgres::{PostgresOptions, PostgresReader};
 use ledger::Height;
 use node::{LostTerm, Node, NodeError, NodeOptions, Source};
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -37,6 +39,8 @@ pub struct MemberOptions {
     pub postgres: PostgresOptions,
     /// The election, and who this member is.
     pub election: ElectionOptions,
+    /// All members, by name, as far as they are known beforehand: a majority is one of these and of those that were seen.
+    pub expected: BTreeSet<String>,
 }
 
 /// How a member's part ended.
@@ -96,6 +100,7 @@ impl Member {
             keys,
             postgres,
             mut election,
+            expected,
         } = options;
         let name = election.member.name.clone();
         election.check()?;
@@ -118,7 +123,16 @@ impl Member {
         let stopping = Arc::new(AtomicBool::new(false));
         let (end, ended) = watch::channel(None);
         let writes_as = Arc::new(AtomicI64::new(0));
+        let clocks = Arc::new(Clocks::new(
+            name.as_str(),
+            &expected,
+            node.clone(),
+            elector.clone(),
+            postgres.connect.clone(),
+            stopping.clone(),
+        ));
         let lead = Lead {
+            clocks: clocks.clone(),
             node: node.clone(),
             elector: elector.clone(),
             postgres,
@@ -149,6 +163,12 @@ impl Member {
         let faults = end.clone();
         spawn("feed", move || {
             if let Err(error) = feed.run() {
+                faults.send_replace(Some(Arc::new(Ended::Fault(error))));
+            }
+        })?;
+        let faults = end.clone();
+        spawn("clocks", move || {
+            if let Err(error) = clocks.run() {
                 faults.send_replace(Some(Arc::new(Ended::Fault(error))));
             }
         })?;

@@ -49,11 +49,32 @@ impl Default for SystemClock {
     }
 }
 
+impl SystemClock {
+    /// The clock of the day, as the machine has it.
+    #[must_use]
+    pub fn wall() -> TimestampNs {
+        TimestampNs(wall())
+    }
+
+    /// Begins anew, at the clock of the day, or at `latest` where that is earlier: from there it is followed slowly. For the
+    /// moment before a term.
+    pub fn begin(&self, latest: Option<TimestampNs>) {
+        let wall = wall();
+        let nanoseconds = latest.map_or(wall, |latest| latest.0.min(wall));
+        *self.state.lock().expect("no thread panics with the clock") = Reading {
+            instant: Instant::now(),
+            nanoseconds,
+            // Told by whoever gave the bound.
+            jumped: wall - nanoseconds > nanoseconds_of(JUMP),
+        };
+    }
+}
+
 impl Clock for SystemClock {
     fn now(&self) -> TimestampNs {
         let mut reading = self.state.lock().expect("no thread panics with the clock");
         let instant = Instant::now();
-        let elapsed = nanoseconds(instant - reading.instant);
+        let elapsed = nanoseconds_of(instant - reading.instant);
         let (steadied, jumped) = steady(reading.nanoseconds, elapsed, wall());
         if jumped && !reading.jumped {
             tracing::error!(code = "NOD-0010", "the system clock jumped; following it slowly");
@@ -78,10 +99,10 @@ fn steady(last: u64, elapsed: u64, wall: u64) -> (u64, bool) {
 }
 
 fn wall() -> u64 {
-    nanoseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    nanoseconds_of(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+fn nanoseconds_of(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX >> 1)
 }
 
@@ -102,6 +123,20 @@ mod tests {
         let (now, jumped) = steady(1_000_000_000_000, 1_000_000, 0);
         assert_eq!(now, 1_000_000_000_000 + 1_000_000 - 5_000);
         assert!(jumped);
+    }
+
+    #[test]
+    fn a_term_begins_at_the_bound_where_the_clock_of_the_day_is_later_and_goes_on_from_there() {
+        let (clock, minute) = (SystemClock::default(), 60_000_000_000);
+        let bound = TimestampNs(wall() - 60 * minute);
+        clock.begin(Some(bound));
+        let now = clock.now();
+        assert!(bound <= now && now.0 < bound.0 + minute, "{now:?}");
+        clock.begin(Some(TimestampNs(wall() + minute)));
+        assert!(
+            clock.now().0 < wall() + minute / 2,
+            "a bound in the future binds nothing"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Owns: the order of commands and when an answer may leave. Must not: know of wire formats.
 
+mod agreement;
 mod background;
 mod books;
 mod bounds;
@@ -26,6 +27,7 @@ mod threads;
 mod trial;
 mod verify;
 
+pub use agreement::{AHEAD_MAX, ClockRange, Clocks, Ground, Verdict, behind_by, judge};
 pub use bounds::Bounds;
 pub use clock::{Clock, SystemClock};
 pub use error::{NodeError, STEPPED_DOWN_EXIT_CODE};
@@ -36,6 +38,7 @@ pub use priority::Priority;
 pub use recent::SealedFeed;
 pub use recovery::{Layout, Source};
 pub use running::LostTerm;
+pub use trial::BooksCheck;
 pub use verify::{VerifyReport, VerifyStage, verify};
 
 /// The node's parts, for the simulator, which runs them in an order of its own on a disk and a clock of its own.

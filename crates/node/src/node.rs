@@ -39,6 +39,8 @@ struct Inner {
     /// Of the journal that is followed, or written.
     blocks: RwLock<Arc<dyn BlockReader>>,
     metadata: MetadataSealer,
+    /// What blocks are stamped with.
+    clock: Arc<SystemClock>,
     /// The last block that was recovered or supplied; a writer's does not move.
     supplied: Mutex<Head>,
     running: Mutex<Option<Running>>,
@@ -111,8 +113,10 @@ impl Node {
             Beginning::Writing { term, .. } => shared.epoch.store(term.epoch, Ordering::Relaxed),
             Beginning::Following { .. } => shared.inbox.set_follows(true),
         }
+        let clock = Arc::new(SystemClock::default());
         let inner = Inner {
             shared: shared.clone(),
+            clock: clock.clone(),
             reader: recovered.reader.clone(),
             blocks: RwLock::new(source.blocks.clone()),
             metadata: MetadataSealer::new(source.keys.clone()),
@@ -124,6 +128,7 @@ impl Node {
                 &source.keys,
                 beginning,
                 shared,
+                clock,
                 lock,
             )?)),
         };
@@ -173,7 +178,7 @@ impl Node {
     /// another call after it was opened anew. After any other the node is to be stopped.
     pub fn promote(&self, mut journal: Box<dyn Journal>) -> Result<Term, NodeError> {
         let mut supplied = self.supplied();
-        let term = journal.begin_term(WriterId(random_u128()), SystemClock::default().now())?;
+        let term = journal.begin_term(WriterId(random_u128()), self.inner.clock.now())?;
         let blocks = journal.reader();
         for block in blocks.scan(Height(supplied.height.0 + 1)) {
             self.supply_after(&mut supplied, block?)?;
@@ -189,6 +194,42 @@ impl Node {
             .expect("no thread panics with the reader") = blocks;
         self.inner.shared.inbox.promote(Promotion { journal, term });
         Ok(term)
+    }
+
+    /// What this node stamps blocks with, for as long as it writes.
+    #[must_use]
+    pub fn clock(&self) -> &SystemClock {
+        &self.inner.clock
+    }
+
+    /// Where the journal stood as this node saw it last before it wrote: the last block that it recovered or was supplied with;
+    /// after a promotion the one that began the term.
+    #[must_use]
+    pub fn supplied_head(&self) -> Head {
+        *self.supplied()
+    }
+
+    /// The journal that is followed, or written.
+    #[must_use]
+    pub fn blocks(&self) -> Arc<dyn BlockReader> {
+        self.inner
+            .blocks
+            .read()
+            .expect("no thread panics with the reader")
+            .clone()
+    }
+
+    /// Adds up every ledger at one height. Blocking, for as long as there are accounts; the sequencer is held up no longer than
+    /// by a snapshot.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`] when the node stops.
+    pub fn check_books(&self) -> Result<trial::BooksCheck, ReadError> {
+        let (sender, receiver) = oneshot::channel();
+        let asked = self.inner.shared.inbox.read(Read::State(sender));
+        asked.map_err(|_| ReadError::Unavailable)?;
+        let state: State = receiver.blocking_recv().map_err(|_| ReadError::Unavailable)?;
+        Ok(trial::check(&state))
     }
 
     /// The last block that a follower was supplied with, or that was recovered.
@@ -386,12 +427,7 @@ impl Node {
     pub fn feed(&self, from: Height) -> Feed {
         let shared = &self.inner.shared;
         Feed {
-            blocks: self
-                .inner
-                .blocks
-                .read()
-                .expect("no thread panics with the reader")
-                .clone(),
+            blocks: self.blocks(),
             durable: shared.durable.subscribe(),
             next: Height(from.0.max(1)),
         }

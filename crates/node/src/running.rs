@@ -80,6 +80,7 @@ pub fn start(
     keys: &KeyRing,
     beginning: Beginning,
     shared: Arc<Shared>,
+    clock: Arc<SystemClock>,
     lock: DirectoryLock,
 ) -> Result<Running, NodeError> {
     let (to_indexer, from_committer) = crossbeam_channel::unbounded();
@@ -140,7 +141,15 @@ pub fn start(
     })?;
     let words = last_words.clone();
     let sequencer = threads::spawn("sequencer", &last_words, move || {
-        live(sequencer, archive, beginning, &shared, &to_indexer, &words)?;
+        live(
+            sequencer,
+            archive,
+            beginning,
+            &shared,
+            &clock,
+            &to_indexer,
+            &words,
+        )?;
         to_indexer.send(ToIndexer::Stop).expect(OUTLIVES);
         Ok(())
     })?;
@@ -161,14 +170,14 @@ fn live(
     archive: Reader,
     beginning: Beginning,
     shared: &Arc<Shared>,
+    clock: &SystemClock,
     indexer: &Sender<ToIndexer>,
     last_words: &LastWords,
 ) -> Result<(), NodeError> {
-    let clock = SystemClock::default();
     let is_far = matches!(beginning, Beginning::Following { .. });
     let (sequencer, journal, term) = match beginning {
         Beginning::Writing { journal, term, .. } => {
-            (SequencerLoop::begin(sequencer, archive, &clock)?, journal, term)
+            (SequencerLoop::begin(sequencer, archive, clock)?, journal, term)
         }
         Beginning::Following { .. } => {
             match run_follower(Follower::new(sequencer, archive), shared, indexer)? {
@@ -184,7 +193,7 @@ fn live(
         commits_large.run(&batches, &to_committer)
     })?;
     shared.inbox.set_follows(false);
-    threads::run_sequencer(sequencer, shared, &clock, &commits, &large_batches)?;
+    threads::run_sequencer(sequencer, shared, clock, &commits, &large_batches)?;
     drop(large_batches);
     committer.join().expect("a thread that fails stops the process");
     Ok(())

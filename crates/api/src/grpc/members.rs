@@ -3,9 +3,12 @@
 use crate::edge::Edge;
 use crate::placement::{Place, no_writer};
 use crate::wire::members::members_server::{Members, MembersServer};
-use crate::wire::members::{BlocksRequest, ConfirmReply, ConfirmRequest, SealedBlock};
+use crate::wire::members::{
+    BlocksRequest, ClockReply, ClockRequest, ConfirmReply, ConfirmRequest, SealedBlock,
+};
 use futures::Stream;
 use ledger::Height;
+use node::{Clock, SystemClock};
 use std::pin::Pin;
 use tonic::{Request, Response, Status};
 
@@ -66,5 +69,22 @@ impl Members for Service {
         }
         let height = self.edge.node.status().height.0;
         Ok(Response::new(ConfirmReply { height }))
+    }
+
+    async fn clock(&self, _: Request<ClockRequest>) -> Result<Response<ClockReply>, Status> {
+        let Some(cluster) = self.edge.cluster.as_ref() else {
+            return Err(no_writer().into());
+        };
+        let node = &self.edge.node;
+        let ledger_ns = match self.is_writer() {
+            true => node.clock().now().0,
+            false => 0,
+        };
+        Ok(Response::new(ClockReply {
+            name: cluster.members.name().to_owned(),
+            clock_ns: SystemClock::wall().0,
+            ledger_ns,
+            height: node.status().height.0,
+        }))
     }
 }

@@ -24,6 +24,11 @@ pub fn run(config: &Config, cluster: &ClusterConfig, json: bool) -> Result<()> {
         node,
         postgres,
         election: cluster.election()?,
+        expected: cluster
+            .sentinel
+            .as_ref()
+            .map(|sentinel| sentinel.nodes.clone())
+            .unwrap_or_default(),
     };
     let member = serve::with_progress(|progress| Ok(Member::start(options, progress)?))?;
     // It outlives the runtime: what it holds of the journal must not be dropped on one.

@@ -63,6 +63,11 @@ const RULES: &[Rule] = &[
         never: &["axum"],
     },
     Rule {
+        package: "configuration",
+        may_reach: &["etcd"],
+        never: &["axum"],
+    },
+    Rule {
         package: "sentinel",
         may_reach: &["etcd"],
         never: &["axum"],

@@ -127,6 +127,20 @@ impl Servers {
         assert_eq!(answer["deleted"], "1", "{key}");
     }
 
+    /// Forgets all history before the present revision, as a long-lived etcd does by itself.
+    ///
+    /// # Panics
+    /// When the member does not answer.
+    pub fn compact(&self, member: usize) {
+        let member = &self.members[member];
+        let status = member.ask("POST", "/v3/maintenance/status", "{}");
+        let revision = status.expect("etcd answers")["header"]["revision"].clone();
+        let body = format!(r#"{{"revision":{revision},"physical":true}}"#);
+        let answer = member.ask("POST", "/v3/kv/compaction", &body);
+        let answer = answer.expect("etcd answers");
+        assert!(answer["header"]["revision"].is_string(), "{answer}");
+    }
+
     /// Stops a member in its tracks, as a host without time does.
     pub fn freeze(&self, member: usize) {
         self.members[member].signal(Signal::STOP);

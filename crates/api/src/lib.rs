@@ -15,6 +15,7 @@ mod metrics;
 mod placement;
 mod rest;
 mod server;
+mod settings;
 pub mod wire;
 
 pub use bounds::{LiveBounds, RequestBounds};
@@ -23,6 +24,7 @@ pub use idempotency::{KEY_BYTES_MAX, derive_id, derive_leg_id};
 pub use metadata::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, compact as compact_metadata};
 pub use placement::{CONSISTENCY, Members, Place as WriterPlace};
 pub use server::{ApiConfig, serve, serve_member};
+pub use settings::{LiveStatus, SettingsStatus};
 
 /// The description of the REST interface, OpenAPI 3.1, as served at `/openapi.json`.
 #[must_use]

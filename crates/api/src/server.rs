@@ -8,6 +8,7 @@ use crate::edge::{Caller, Edge};
 use crate::error::NO_SNIFF;
 use crate::metrics::Metrics;
 use crate::placement::{Cluster, Members, forwarder, place};
+use crate::settings::LiveStatus;
 use crate::{grpc, rest};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, header};
@@ -32,6 +33,8 @@ use tokio::sync::{Semaphore, watch};
 pub struct ApiConfig {
     /// What may be changed while it runs; clones share it.
     pub bounds: Arc<LiveBounds>,
+    /// What the node says of its settings; clones share it.
+    pub settings: Arc<LiveStatus>,
     /// The largest body of a REST request and the largest gRPC message, in bytes.
     pub max_request_bytes: usize,
     /// How many connections may be open at once; further ones wait to be accepted.
@@ -44,6 +47,7 @@ impl Default for ApiConfig {
     fn default() -> Self {
         Self {
             bounds: Arc::default(),
+            settings: Arc::default(),
             max_request_bytes: 8 << 20,
             max_connections: 4_096,
             drain_timeout: Duration::from_secs(10),

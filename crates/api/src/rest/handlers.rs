@@ -319,7 +319,12 @@ pub(super) async fn status(State(edge): State<Edge>) -> Answer {
     let members = edge.cluster.as_ref().map(|cluster| &cluster.members);
     let place = members.map_or(WriterPlace::Here, |members| members.place());
     let name = members.map(|members| members.name());
-    json(&views::NodeStatus::new(&edge.node.status(), name, &place))
+    json(&views::NodeStatus::new(
+        &edge.node.status(),
+        name,
+        &place,
+        edge.config.settings.get(),
+    ))
 }
 
 /// Answered when leadership is given up; the node's process then ends.
@@ -334,6 +339,7 @@ pub(super) async fn handover(State(edge): State<Edge>, RawQuery(raw): RawQuery) 
         &edge.node.status(),
         Some(cluster.members.name()),
         &cluster.members.place(),
+        edge.config.settings.get(),
     ))
 }
 

@@ -450,6 +450,15 @@ fn other_answers() -> Vec<(&'static str, Value)> {
         ("epoch", out(64)),
     ];
     let may_be_none = json!({ "type": ["string", "null"] });
+    let settings = [
+        ("version", json!({ "anyOf": [out(64), { "type": "null" }] })),
+        (
+            "origin",
+            json!({ "type": "string", "enum": ["etcd", "copy", "file"] }),
+        ),
+        ("problem", may_be_none.clone()),
+    ];
+    let settings = json!({ "anyOf": [object_out(&settings, &[]), { "type": "null" }] });
     let node_status = [
         ("name", may_be_none.clone()),
         (
@@ -462,6 +471,7 @@ fn other_answers() -> Vec<(&'static str, Value)> {
         ("indexed", out(64)),
         ("reason", json!({ "type": "string" })),
         ("process_id", json!({ "type": "integer" })),
+        ("settings", settings),
     ];
     vec![
         ("NodeStatus", object_out(&node_status, &[])),

@@ -4,6 +4,7 @@ use super::page::{self, Kind};
 use crate::error::ApiError;
 use crate::flags;
 use crate::placement::Place as WriterPlace;
+use crate::settings::SettingsStatus;
 use ledger::{AccountReply, Balances, LedgerDescription, RowKind, TransferReply};
 use node::{AccountView, BalanceAt, Page, Status, TransferView, TrialBalance, TrialBalanceLine};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
@@ -352,10 +353,34 @@ pub(crate) struct NodeStatus<'a> {
     indexed: Text,
     reason: String,
     process_id: u32,
+    settings: Option<AppliedSettings>,
+}
+
+/// The settings that a node applies.
+#[derive(serde::Serialize)]
+struct AppliedSettings {
+    version: Option<Text>,
+    origin: &'static str,
+    problem: Option<String>,
+}
+
+impl From<SettingsStatus> for AppliedSettings {
+    fn from(settings: SettingsStatus) -> Self {
+        Self {
+            version: settings.version.map(text64),
+            origin: settings.origin,
+            problem: settings.problem,
+        }
+    }
 }
 
 impl<'a> NodeStatus<'a> {
-    pub(crate) fn new(status: &Status, name: Option<&'a str>, place: &'a WriterPlace) -> Self {
+    pub(crate) fn new(
+        status: &Status,
+        name: Option<&'a str>,
+        place: &'a WriterPlace,
+        settings: Option<SettingsStatus>,
+    ) -> Self {
         let (role, writer) = match place {
             WriterPlace::Here => ("writer", name),
             WriterPlace::At(writer, _) => ("follower", Some(writer.as_str())),
@@ -370,6 +395,7 @@ impl<'a> NodeStatus<'a> {
             indexed: text64(status.indexed.0),
             reason: status.reason.clone(),
             process_id: std::process::id(),
+            settings: settings.map(AppliedSettings::from),
         }
     }
 }

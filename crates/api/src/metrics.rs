@@ -38,7 +38,7 @@ const GRPC_CODES: [&str; 17] = [
 ];
 
 /// REST operations, as `method path`; the last stands for what has no path.
-pub(crate) const REST: [&str; 20] = [
+pub(crate) const REST: [&str; 22] = [
     "POST /v1/accounts",
     "POST /v1/transfers",
     "POST /v1/transactions",
@@ -57,6 +57,8 @@ pub(crate) const REST: [&str; 20] = [
     "GET /readyz",
     "GET /status",
     "POST /cluster/handover",
+    "GET /cluster/reports",
+    "GET /cluster/reports/latest",
     "GET /metrics",
     "other",
 ];

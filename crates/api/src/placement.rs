@@ -52,6 +52,12 @@ pub trait Members: Send + Sync + 'static {
     /// Gives leadership up, to the member named if there is one, once all that was taken in is answered. The error says
     /// what is wrong with that member.
     fn handover(&self, to: Option<String>) -> BoxFuture<'_, Result<(), String>>;
+    /// The reports of changes of the writer, each a JSON object, the newest first.
+    fn reports(&self) -> Vec<String>;
+    /// Changes whenever they do; 0 when there are none.
+    fn reports_version(&self) -> u64;
+    /// The server of PostgreSQL at which this node writes, if it does.
+    fn primary(&self) -> Option<String>;
 }
 
 /// What passes requests on.
@@ -100,7 +106,8 @@ fn need(method: &Method, path: &str) -> Need {
             _ => Need::Write,
         };
     }
-    if path == "/cluster/handover" {
+    // The writer makes the reports: it has the newest.
+    if path == "/cluster/handover" || path == "/cluster/reports" || path == "/cluster/reports/latest" {
         return Need::Write;
     }
     if !path.starts_with("/v1/") {
@@ -258,6 +265,8 @@ mod tests {
         }
         assert_eq!(need(&Method::PUT, "/v1/ledgers/1"), Need::Write);
         assert_eq!(need(&Method::GET, "/v1/accounts/1/balance"), Need::Read);
+        assert_eq!(need(&Method::GET, "/cluster/reports"), Need::Write);
+        assert_eq!(need(&Method::GET, "/cluster/reports/latest"), Need::Write);
         for path in ["/healthz", "/readyz", "/metrics", "/status", "/openapi.json"] {
             assert_eq!(need(&Method::GET, path), Need::AnyNode, "{path}");
         }

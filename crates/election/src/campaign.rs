@@ -5,7 +5,7 @@ use crate::confirm;
 use crate::plan::{Action, Own, plan};
 use crate::shared::Shared;
 use crate::view::View;
-use crate::{BootTime, ElectionError, MemberName, TermRevision};
+use crate::{BootTime, ElectionError, Farewell, MemberName, TermRevision};
 use etcd::LeaseId;
 use etcd::{delete, put};
 use rand::RngExt as _;
@@ -237,9 +237,18 @@ async fn race(shared: &Shared, lease: LeaseId, is_invited: bool) -> Result<(), E
 }
 
 /// Gives leadership up, to a named member if one is given.
-pub(crate) async fn resign(shared: &Shared, to: Option<MemberName>) -> Result<(), ElectionError> {
+pub(crate) async fn resign(
+    shared: &Shared,
+    to: Option<MemberName>,
+    stepped_down: bool,
+) -> Result<(), ElectionError> {
     shared.term().ok_or(ElectionError::NotLeading)?;
-    let mut then = vec![delete(&shared.keys.writer)];
+    let name = shared.options.member.name.clone();
+    let farewell = serde_json::to_vec(&Farewell { name, stepped_down });
+    let farewell = farewell.expect("a string and a truth value always encode");
+    // On no lease: ours ends soon.
+    let farewell = put(&shared.keys.farewell, farewell, None);
+    let mut then = vec![delete(&shared.keys.writer), farewell];
     if let Some(to) = to {
         check_heir(shared, &to).await?;
         // Others wait no longer than this lease lives, whatever becomes of the named one and of us.
@@ -255,6 +264,24 @@ pub(crate) async fn resign(shared: &Shared, to: Option<MemberName>) -> Result<()
     shared.update(|standing, _| standing.is_resigning = false);
     shared.poke.notify_one();
     changed.map(|_| ())
+}
+
+/// What the last writer left behind, once.
+pub(crate) async fn take_farewell(shared: &Shared) -> Result<Option<Farewell>, ElectionError> {
+    let key = shared.keys.farewell.as_str();
+    let Some(row) = shared.etcd.get(key).await? else {
+        return Ok(None);
+    };
+    let when = [(key, TermRevision(row.create_revision))];
+    shared
+        .etcd
+        .change("take the farewell", &when, vec![delete(key)])
+        .await?;
+    let read = serde_json::from_slice(&row.value).map_err(|error| ElectionError::Value {
+        key: key.to_owned(),
+        reason: error.to_string(),
+    });
+    read.map(Some)
 }
 
 /// Who is to follow must be there and willing.

@@ -2,7 +2,9 @@
 
 use crate::shared::Shared;
 use crate::standing::Standing;
-use crate::{ElectionError, ElectionOptions, Leadership, MemberName, Present, TermRevision, campaign};
+use crate::{
+    ElectionError, ElectionOptions, Farewell, Leadership, MemberName, Present, TermRevision, campaign,
+};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -107,7 +109,8 @@ impl Elector {
     /// tells), and gives the key up as soon as it can.
     pub async fn resign(&self, to: Option<MemberName>) -> Result<(), ElectionError> {
         let shared = Arc::clone(&self.shared);
-        self.run(async move { campaign::resign(&shared, to).await }).await
+        self.run(async move { campaign::resign(&shared, to, false).await })
+            .await
     }
 
     /// Does not try to become the writer for so long from now on; repeat it to go on with that. It changes nothing for who
@@ -135,13 +138,23 @@ impl Elector {
         })
     }
 
-    /// [`Elector::resign`] for a process that is about to end, from any thread; waits no longer than `patience`, and what is
+    /// What the last writer that gave its place up left behind; whoever asks takes it away.
+    ///
+    /// # Errors
+    /// [`ElectionError::Unreachable`], or [`ElectionError::Value`] when it is not understood.
+    pub async fn take_farewell(&self) -> Result<Option<Farewell>, ElectionError> {
+        let shared = Arc::clone(&self.shared);
+        self.run(async move { campaign::take_farewell(&shared).await })
+            .await
+    }
+
+    /// [`Elector::resign`] of a writer that cannot go on, from any thread; waits no longer than `patience`, and what is
     /// not done by then is left to the lease.
     pub fn resign_before_end(&self, patience: Duration) {
         let (sender, receiver) = mpsc::channel();
         let shared = Arc::clone(&self.shared);
         self.runtime.spawn(async move {
-            let _ = sender.send(campaign::resign(&shared, None).await);
+            let _ = sender.send(campaign::resign(&shared, None, true).await);
         });
         match receiver.recv_timeout(patience) {
             Ok(Ok(()) | Err(ElectionError::NotLeading)) => {}

@@ -10,6 +10,7 @@
 mod campaign;
 mod clock;
 mod confirm;
+mod discovery;
 mod elector;
 mod error;
 mod member;
@@ -21,8 +22,9 @@ mod store;
 mod view;
 
 pub use clock::BootTime;
+pub use discovery::present;
 pub use elector::{Changes, Elector};
 pub use error::ElectionError;
-pub use member::{Member, MemberName, Present, Role};
+pub use member::{Farewell, Member, MemberName, Present, Role};
 pub use options::ElectionOptions;
 pub use standing::{Leadership, TermRevision};

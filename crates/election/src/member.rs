@@ -101,6 +101,15 @@ impl Member {
     }
 }
 
+/// Left behind by a writer that gave its place up, for whoever is the next one to tell why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Farewell {
+    /// Who wrote.
+    pub name: MemberName,
+    /// Whether it could not go on; otherwise it was told to hand over.
+    pub stepped_down: bool,
+}
+
 /// What a member is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {

@@ -15,6 +15,7 @@ pub(crate) struct Keys {
     pub(crate) all: String,
     pub(crate) writer: String,
     pub(crate) handover: String,
+    pub(crate) farewell: String,
     pub(crate) members: String,
 }
 
@@ -24,6 +25,7 @@ impl Keys {
             all: format!("{prefix}election/"),
             writer: format!("{prefix}election/writer"),
             handover: format!("{prefix}election/handover"),
+            farewell: format!("{prefix}election/farewell"),
             members: format!("{prefix}election/members/"),
         }
     }

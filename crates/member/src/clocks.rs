@@ -5,8 +5,9 @@
 //! also when nobody writes. What was heard is kept by our clock that never jumps, so it stays true when they fall silent.
 
 use crate::MemberError;
+use crate::reports::Reports;
 use api::wire::members::members_client::MembersClient;
-use api::wire::members::{ClockReply, ClockRequest};
+use api::wire::members::{ClockReply, ClockRequest, ReportsRequest};
 use election::{BootTime, Elector, Present};
 use futures::future::join_all;
 use journal_postgres::{ConnectOptions, look_at_primary};
@@ -39,6 +40,7 @@ pub(crate) struct Clocks {
     pub(crate) elector: Arc<Elector>,
     pub(crate) postgres: ConnectOptions,
     pub(crate) stopping: Arc<AtomicBool>,
+    pub(crate) reports: Arc<Reports>,
     heard: Mutex<Heard>,
     /// What was told, so that it is told once.
     told: Mutex<Option<Told>>,
@@ -60,6 +62,12 @@ struct Heard {
     /// How far each has come.
     heights: BTreeMap<String, (Height, BootTime)>,
     ledger: Option<Reading>,
+    /// Who wrote last.
+    writer: Option<String>,
+    /// The server of PostgreSQL that was written at last.
+    primary: Option<String>,
+    /// Which reports each had when it was asked for them.
+    reports: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +118,7 @@ impl Clocks {
         elector: Arc<Elector>,
         postgres: ConnectOptions,
         stopping: Arc<AtomicBool>,
+        reports: Arc<Reports>,
     ) -> Self {
         let mut heard = Heard::default();
         heard.names.extend(expected.iter().cloned());
@@ -120,6 +129,7 @@ impl Clocks {
             elector,
             postgres,
             stopping,
+            reports,
             heard: Mutex::new(heard),
             told: Mutex::new(None),
         }
@@ -167,9 +177,29 @@ impl Clocks {
         let asked = BootTime::now();
         let mut client = MembersClient::new(channel);
         match tokio::time::timeout(TIMEOUT, client.clock(ClockRequest {})).await {
-            Ok(Ok(reply)) => self.hear(name, &reply.into_inner(), asked, BootTime::now()),
+            Ok(Ok(reply)) => {
+                let reply = reply.into_inner();
+                self.hear(name, &reply, asked, BootTime::now());
+                if self.lock().reports.get(name) != Some(&reply.reports) {
+                    self.copy_reports(name, &mut client, reply.reports).await;
+                }
+            }
             Ok(Err(status)) => tracing::debug!(name, %status, "a member does not tell its clock"),
             Err(_) => tracing::debug!(name, "a member does not tell its clock in time"),
+        }
+    }
+
+    /// Whoever writes next is to have them, too.
+    async fn copy_reports(&self, name: &str, client: &mut MembersClient<Channel>, version: u64) {
+        match tokio::time::timeout(TIMEOUT, client.reports(ReportsRequest {})).await {
+            Ok(Ok(reply)) => {
+                let reply = reply.into_inner();
+                if reply.name == name && self.reports.merge(name, &reply.reports) {
+                    self.lock().reports.insert(name.to_owned(), version);
+                }
+            }
+            Ok(Err(status)) => tracing::debug!(name, %status, "a member does not give its reports"),
+            Err(_) => tracing::debug!(name, "a member does not give its reports in time"),
         }
     }
 
@@ -184,6 +214,10 @@ impl Clocks {
         heard.heights.insert(name.to_owned(), height);
         if reply.ledger_ns > 0 {
             heard.ledger = Some(Reading::new(reply.ledger_ns, asked, answered));
+            heard.writer = Some(name.to_owned());
+            if !reply.primary.is_empty() {
+                heard.primary = Some(reply.primary.clone());
+            }
         }
     }
 
@@ -313,6 +347,19 @@ impl Clocks {
     /// All members that were expected or seen, this one included.
     pub(crate) fn names(&self) -> BTreeSet<String> {
         self.lock().names.clone()
+    }
+
+    /// Who wrote last, and at which server of PostgreSQL, as far as this member has heard.
+    pub(crate) fn former(&self) -> (Option<String>, Option<String>) {
+        let heard = self.lock();
+        (heard.writer.clone(), heard.primary.clone())
+    }
+
+    /// This node writes, at that server.
+    pub(crate) fn writes_at(&self, primary: &str) {
+        let mut heard = self.lock();
+        heard.writer = Some(self.name.clone());
+        heard.primary = Some(primary.to_owned());
     }
 
     fn tell_ahead(&self, ground: Ground, by: Duration) {

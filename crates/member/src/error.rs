@@ -17,6 +17,14 @@ pub enum MemberError {
         /// Why.
         source: std::io::Error,
     },
+    /// The reports in the data directory cannot be used.
+    #[error("MEM-0005: {path}: {source}")]
+    Reports {
+        /// The file or directory.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A thread cannot be started.
     #[error("MEM-0003: cannot start a thread: {0}")]
     Thread(#[source] std::io::Error),

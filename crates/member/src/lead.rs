@@ -2,6 +2,8 @@
 
 use crate::Ended;
 use crate::clocks::{Clocks, Refusal};
+use crate::reporter::{Reporter, Won};
+use crate::reports::Reports;
 use election::{ElectionError, Elector, TermRevision};
 use journal_postgres::{AbortHandle, PostgresJournal, PostgresOptions, writable_server};
 use node::{Node, NodeError};
@@ -35,6 +37,7 @@ pub(crate) struct Lead {
     /// As whom this node writes; 0 until it does.
     pub(crate) writes_as: Arc<AtomicI64>,
     pub(crate) clocks: Arc<Clocks>,
+    pub(crate) reports: Arc<Reports>,
 }
 
 impl Lead {
@@ -49,14 +52,17 @@ impl Lead {
             if !self.has_the_time(revision) {
                 continue;
             }
+            let had = self.node.supplied_head();
             match self.take_over(revision) {
                 Ok(abort) => {
+                    let won = Won::now(&self.node, had, begun);
                     if !self.is_still_elected(revision) {
                         abort.abort();
                         return Ended::Lost;
                     }
                     self.writes_as.store(revision.0, Ordering::SeqCst);
                     tracing::info!(%revision, took_ms = begun.elapsed().as_millis() as u64, "this node is the writer");
+                    self.report(won);
                     return self.watch(revision, &abort);
                 }
                 Err(NodeError::Append(error)) => {
@@ -67,6 +73,22 @@ impl Lead {
             }
         }
         Ended::Stopped
+    }
+
+    /// Has the change reported, beside the writing.
+    fn report(&self, won: Won) {
+        let reporter = Reporter {
+            node: self.node.clone(),
+            elector: self.elector.clone(),
+            clocks: self.clocks.clone(),
+            reports: self.reports.clone(),
+            postgres: self.postgres.clone(),
+            stopping: self.stopping.clone(),
+        };
+        let builder = std::thread::Builder::new().name("report".to_owned());
+        if let Err(error) = builder.spawn(move || reporter.run(&won)) {
+            tracing::error!(code = "MEM-0110", %error, "the change of the writer is not reported");
+        }
     }
 
     /// Whether this node's clock lets it begin a term; leaves it to others if not.

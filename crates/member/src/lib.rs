@@ -10,6 +10,9 @@ mod follow;
 mod freshness;
 mod lead;
 mod member;
+mod report;
+mod reporter;
+mod reports;
 
 pub use error::MemberError;
 pub use member::{Ended, Member, MemberOptions};

@@ -4,6 +4,7 @@ use crate::clocks::Clocks;
 use crate::feed::Feed;
 use crate::freshness::Freshness;
 use crate::lead::Lead;
+use crate::reports::Reports;
 use crate::{MemberError, follow};
 use api::{Members, WriterPlace as Place};
 use election::{BootTime, ElectionError, ElectionOptions, Elector, Leadership, MemberName};
@@ -59,6 +60,8 @@ pub struct Member {
     node: Node,
     whereabouts: Whereabouts,
     freshness: Arc<Freshness>,
+    clocks: Arc<Clocks>,
+    reports: Arc<Reports>,
     stopping: Arc<AtomicBool>,
     ended: watch::Receiver<Option<Arc<Ended>>>,
 }
@@ -123,6 +126,7 @@ impl Member {
         let stopping = Arc::new(AtomicBool::new(false));
         let (end, ended) = watch::channel(None);
         let writes_as = Arc::new(AtomicI64::new(0));
+        let reports = Arc::new(Reports::open(&directory, name.as_str())?);
         let clocks = Arc::new(Clocks::new(
             name.as_str(),
             &expected,
@@ -130,9 +134,11 @@ impl Member {
             elector.clone(),
             postgres.connect.clone(),
             stopping.clone(),
+            reports.clone(),
         ));
         let lead = Lead {
             clocks: clocks.clone(),
+            reports: reports.clone(),
             node: node.clone(),
             elector: elector.clone(),
             postgres,
@@ -166,9 +172,9 @@ impl Member {
                 faults.send_replace(Some(Arc::new(Ended::Fault(error))));
             }
         })?;
-        let faults = end.clone();
+        let (faults, asking) = (end.clone(), clocks.clone());
         spawn("clocks", move || {
-            if let Err(error) = clocks.run() {
+            if let Err(error) = asking.run() {
                 faults.send_replace(Some(Arc::new(Ended::Fault(error))));
             }
         })?;
@@ -179,6 +185,8 @@ impl Member {
             node,
             whereabouts,
             freshness,
+            clocks,
+            reports,
             stopping,
             ended,
         })
@@ -241,6 +249,19 @@ impl Members for Member {
 
     fn age(&self) -> Option<Duration> {
         self.freshness.age(BootTime::now())
+    }
+
+    fn reports(&self) -> Vec<String> {
+        self.reports.all()
+    }
+
+    fn reports_version(&self) -> u64 {
+        self.reports.version()
+    }
+
+    fn primary(&self) -> Option<String> {
+        let (writer, primary) = self.clocks.former();
+        primary.filter(|_| writer.as_deref() == Some(self.whereabouts.name.as_str()))
     }
 
     fn handover(&self, to: Option<String>) -> BoxFuture<'_, Result<(), String>> {

@@ -6,7 +6,7 @@ use crate::metadata::MetadataSealer;
 use crate::reads::{FoundAccount, Read, State};
 use crate::recent::SealedFeed;
 use crate::recovery::{OpenJournal, Reading, Source, recover};
-use crate::running::{Beginning, LostTerm, Running, start};
+use crate::running::{Beginning, LostTerm, Outside, Running, start};
 use crate::threads::Shared;
 use crate::{
     AccountEntries, AccountView, BalanceAt, Bounds, NodeError, NodeOptions, Page, ReadError, Reply, Request,
@@ -122,14 +122,12 @@ impl Node {
             metadata: MetadataSealer::new(source.keys.clone()),
             supplied: Mutex::new(recovered.head),
             running: Mutex::new(Some(start(
-                storage,
+                Outside { storage, clock, lock },
                 options,
                 recovered,
                 &source.keys,
                 beginning,
                 shared,
-                clock,
-                lock,
             )?)),
         };
         Ok(Self {

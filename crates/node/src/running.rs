@@ -72,17 +72,26 @@ impl Running {
     }
 }
 
+/// What a node has of the world beside its journal.
+pub struct Outside {
+    /// Its disk.
+    pub storage: Arc<dyn Storage>,
+    /// What it stamps blocks with.
+    pub clock: Arc<SystemClock>,
+    /// Of its data directory.
+    pub lock: DirectoryLock,
+}
+
 /// Starts every thread on what was recovered.
 pub fn start(
-    storage: Arc<dyn Storage>,
+    outside: Outside,
     options: &NodeOptions,
     recovered: Recovered,
     keys: &KeyRing,
     beginning: Beginning,
     shared: Arc<Shared>,
-    clock: Arc<SystemClock>,
-    lock: DirectoryLock,
 ) -> Result<Running, NodeError> {
+    let Outside { storage, clock, lock } = outside;
     let (to_indexer, from_committer) = crossbeam_channel::unbounded();
     let (flushes, to_flush) = crossbeam_channel::unbounded();
     let (merges, to_merge) = crossbeam_channel::unbounded();

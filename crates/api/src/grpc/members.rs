@@ -4,7 +4,8 @@ use crate::edge::Edge;
 use crate::placement::{Place, no_writer};
 use crate::wire::members::members_server::{Members, MembersServer};
 use crate::wire::members::{
-    BlocksRequest, ClockReply, ClockRequest, ConfirmReply, ConfirmRequest, SealedBlock,
+    BlocksRequest, ClockReply, ClockRequest, ConfirmReply, ConfirmRequest, ReportsReply, ReportsRequest,
+    SealedBlock,
 };
 use futures::Stream;
 use ledger::Height;
@@ -85,6 +86,18 @@ impl Members for Service {
             clock_ns: SystemClock::wall().0,
             ledger_ns,
             height: node.status().height.0,
+            primary: cluster.members.primary().unwrap_or_default(),
+            reports: cluster.members.reports_version(),
+        }))
+    }
+
+    async fn reports(&self, _: Request<ReportsRequest>) -> Result<Response<ReportsReply>, Status> {
+        let Some(cluster) = self.edge.cluster.as_ref() else {
+            return Err(no_writer().into());
+        };
+        Ok(Response::new(ReportsReply {
+            name: cluster.members.name().to_owned(),
+            reports: cluster.members.reports(),
         }))
     }
 }

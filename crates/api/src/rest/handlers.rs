@@ -343,6 +343,28 @@ pub(super) async fn handover(State(edge): State<Edge>, RawQuery(raw): RawQuery) 
     ))
 }
 
+/// What each change of the writer came to, the newest first.
+pub(super) async fn reports(State(edge): State<Edge>, RawQuery(raw): RawQuery) -> Answer {
+    params::query(raw.as_deref(), &[])?;
+    let Some(cluster) = &edge.cluster else {
+        return Err(ApiError::NoSuchPath);
+    };
+    let reports = cluster.members.reports().join(",");
+    Ok(typed(
+        Body::from(format!("{{\"reports\":[{reports}]}}")),
+        "application/json",
+    ))
+}
+
+/// The same of the last one; there is none before the first change.
+pub(super) async fn latest_report(State(edge): State<Edge>, RawQuery(raw): RawQuery) -> Answer {
+    params::query(raw.as_deref(), &[])?;
+    let cluster = edge.cluster.as_ref().ok_or(ApiError::NoSuchPath)?;
+    let latest = cluster.members.reports().into_iter().next();
+    let latest = latest.ok_or(ApiError::NoSuchPath)?;
+    Ok(typed(Body::from(latest), "application/json"))
+}
+
 pub(super) async fn metrics(State(edge): State<Edge>) -> Response {
     let mut text = edge.node.metrics_text();
     edge.metrics.write(&mut text);

@@ -41,6 +41,8 @@ pub(crate) fn router(edge: Edge) -> Router {
         .route("/readyz", get(handlers::ready))
         .route("/status", get(handlers::status))
         .route("/cluster/handover", post(handlers::handover))
+        .route("/cluster/reports", get(handlers::reports))
+        .route("/cluster/reports/latest", get(handlers::latest_report))
         .route("/metrics", get(handlers::metrics))
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .fallback(no_such_path)

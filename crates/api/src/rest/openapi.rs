@@ -90,6 +90,8 @@ fn paths() -> Value {
     let op = |id, summary, body, answer, parameters, problems| {
         Operation { id, summary, body, answer, parameters, problems }.value()
     };
+    let reports = json!({ "type": "object", "required": ["reports"],
+        "properties": { "reports": { "type": "array", "items": { "type": "object" } } } });
     json!({
         "/v1/accounts": { "post": op("createAccounts", "Create accounts, in order; one result per account.",
             Some("CreateAccounts"), "AccountResults", &["IdempotencyKey"], &[]) },
@@ -138,6 +140,24 @@ fn paths() -> Value {
                 "404": { "$ref": "#/components/responses/Problem404" },
                 "503": { "$ref": "#/components/responses/Problem503" },
                 "504": { "$ref": "#/components/responses/Problem504" },
+            },
+        } },
+        "/cluster/reports": { "get": {
+            "operationId": "reports", "summary": "What the changes of the writer came to, the newest first.",
+            "responses": {
+                "200": { "description": "The last ones.", "content": { "application/json": { "schema": reports } } },
+                "400": { "$ref": "#/components/responses/Problem400" },
+                "404": { "$ref": "#/components/responses/Problem404" },
+                "503": { "$ref": "#/components/responses/Problem503" },
+            },
+        } },
+        "/cluster/reports/latest": { "get": {
+            "operationId": "latestReport", "summary": "What the last change of the writer came to.",
+            "responses": {
+                "200": { "description": "The report.", "content": { "application/json": { "schema": { "type": "object" } } } },
+                "400": { "$ref": "#/components/responses/Problem400" },
+                "404": { "$ref": "#/components/responses/Problem404" },
+                "503": { "$ref": "#/components/responses/Problem503" },
             },
         } },
         "/metrics": { "get": plain("metrics", "Metrics in Prometheus' text format.", "text/plain", json!({ "type": "string" })) },

@@ -1,6 +1,6 @@
 //! The cluster that is disturbed: made by the product's own commands, in a directory of its own, hosts in namespaces.
 
-use crate::faults::{Nemesis, clocks, disks};
+use crate::faults::{Nemesis, clocks, disks, shell};
 use anyhow::{Context, Result, ensure};
 use cluster::{HostMode, Local, Order, ProcessKind, Role, Target, Verb};
 use std::path::{Path, PathBuf};
@@ -74,12 +74,37 @@ impl Arena {
         &self.nemesis
     }
 
-    /// Where clients go: every balancer.
+    /// Where clients go: every balancer, and the address that they share.
     pub fn addresses(&self) -> Vec<String> {
         let topology = self.nemesis.local().topology();
         let port = topology.ports.balancer_api;
-        let balancers = topology.hosts_with(Role::Balancer);
-        balancers.map(|host| format!("{}:{port}", host.address)).collect()
+        let balancers = topology.hosts_with(Role::Balancer).map(|host| host.address);
+        let shared = topology.shared_address.map(|shared| shared.address);
+        let all = balancers.chain(shared);
+        all.map(|address| format!("{address}:{port}")).collect()
+    }
+
+    /// The writer's height, and what the tables of the SQL projection answer to a question after that was looked at;
+    /// none where there is no projection.
+    ///
+    /// # Errors
+    /// There is no writer or no primary, or the server refuses.
+    pub fn projected(&self, question: &str) -> Result<Option<(u64, String)>> {
+        let local = self.nemesis.local();
+        if !local.topology().projection {
+            return Ok(None);
+        }
+        let status = self.nemesis.look()?;
+        let writer = status
+            .hosts
+            .iter()
+            .find(|host| Some(&host.name) == status.writer.as_ref());
+        let writer = writer.and_then(|host| host.node.as_ref());
+        let height = writer.context("the ledger has no writer")?.height;
+        let primary = status.primary.context("PostgreSQL has no primary")?;
+        let host = local.topology().host(&primary)?;
+        let answer = shell::sql(local, host, &["\\connect shanraq", question])?;
+        Ok(Some((height, answer)))
     }
 
     /// Each node's name and own address.
@@ -200,10 +225,11 @@ impl Arena {
         Ok(())
     }
 
-    /// Panics that nodes logged so far.
+    /// Panics that nodes and projections logged so far.
     pub fn panics(&self) -> usize {
         let hosts = self.nemesis.local().topology().hosts.iter();
-        let logs = hosts.map(|host| host.directories.log.join("node.log"));
+        let logs =
+            hosts.flat_map(|host| ["node.log", "projection.log"].map(|name| host.directories.log.join(name)));
         let texts = logs.map(|log| std::fs::read(log).unwrap_or_default());
         texts
             .map(|text| String::from_utf8_lossy(&text).matches("panicked at").count())

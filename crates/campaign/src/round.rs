@@ -3,7 +3,10 @@
 use crate::arena::Arena;
 use crate::faults::{Cast, Expect, Fault};
 use crate::gaps::{Gap, Mark, MarkKind, longest};
-use crate::history::{Heard, Moment, NamedState, Seal, Violation, check, check_reads, check_states};
+use crate::history::{
+    Heard, Moment, NamedState, Projected, Seal, Violation, check, check_clock, check_projected, check_reads, check_states,
+    projection_question,
+};
 use crate::load::{Clients, Everything, Record, World, settle, write};
 use crate::look::{Looker, View};
 use anyhow::{Context, Result, bail, ensure};
@@ -37,6 +40,8 @@ const STABLE: Duration = Duration::from_millis(1_500);
 const HEALTHY_WITHIN: Duration = Duration::from_secs(120);
 /// How long the nodes may take to show the same.
 const AGREE_WITHIN: Duration = Duration::from_secs(20);
+/// How long the SQL projection may take to show what the writer shows.
+const PROJECTED_WITHIN: Duration = Duration::from_secs(60);
 /// Violations of a round that are told in full.
 const TOLD_MAX: usize = 8;
 
@@ -130,6 +135,8 @@ pub async fn run(
         // The look failed; what clients heard is all there is to look into.
         let _ = write(&folder.join("record.jsonl"), &all);
     })?;
+    let stamped = check_clock(&all.calls, record.begun());
+    problems.extend(told(&stamped, &all));
     if left > 0 {
         problems.push(format!("{left} requests have no outcome after healing"));
     }
@@ -138,7 +145,7 @@ pub async fn run(
     }
     let new_panics = block_in_place(|| arena.panics()).saturating_sub(panics);
     if new_panics > 0 {
-        problems.push(format!("nodes logged {new_panics} panics"));
+        problems.push(format!("nodes or projections logged {new_panics} panics"));
     }
     if !problems.is_empty() || keep_record {
         write(&folder.join("record.jsonl"), &all)?;
@@ -265,6 +272,7 @@ async fn judge(arena: &Arena, world: World, round: u32, all: &Everything) -> Res
     let observed = states.swap_remove(0).observed;
     violations.extend(check(&all.calls, &observed));
     violations.extend(check_reads(&all.calls, &all.reads, &observed));
+    violations.extend(projected(arena, world).await?);
     let unanswered = all.calls.iter().filter(|call| call.heard.result().is_none());
     let unknown: HashSet<_> = unanswered.map(|call| call.transfer.id).collect();
     let seal = Seal::new(round, &observed, unknown);
@@ -296,6 +304,30 @@ async fn look_at_all(arena: &Arena, world: World) -> Result<Vec<NamedState>> {
         states.push(Looker::new(&address, View::Own)?.state(&name, world).await?);
     }
     Ok(states)
+}
+
+/// The tables of the SQL projection against the writer's books. They are waited for; that they never agree is a violation.
+async fn projected(arena: &Arena, world: World) -> Result<Vec<Violation>> {
+    let deadline = Instant::now() + PROJECTED_WITHIN;
+    loop {
+        let last = Instant::now() >= deadline;
+        match look_at_tables(arena, world).await {
+            Ok(violations) if last || violations.is_empty() => return Ok(violations),
+            Err(error) if last => return Err(error.context("looking at the SQL projection")),
+            _ => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+    }
+}
+
+async fn look_at_tables(arena: &Arena, world: World) -> Result<Vec<Violation>> {
+    let writer = Looker::new(&arena.addresses()[0], View::Linearizable)?;
+    let books = writer.observe(world).await?;
+    let answer = block_in_place(|| arena.projected(&projection_question(world.ledger())))?;
+    let Some((height, answer)) = answer else {
+        return Ok(Vec::new());
+    };
+    let projected = Projected::read(&answer).map_err(anyhow::Error::msg)?;
+    Ok(check_projected(world.ledger(), height, &books, &projected))
 }
 
 /// In words, with the calls under the ids concerned.

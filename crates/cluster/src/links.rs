@@ -3,7 +3,7 @@
 //! Names begin with `shq` and a tag of the cluster's directory, so that two clusters never meet, and nothing that is not
 //! ours is ever removed. A cut drops packets silently, as a lost host or a broken switch does.
 
-use crate::{ClusterError, Host, HostName, Topology, impair};
+use crate::{ClusterError, Host, HostName, Role, Topology, impair};
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -85,6 +85,18 @@ pub fn create(directory: &Path, topology: &Topology) -> Result<(), ClusterError>
         run("ip", &["-n", &namespace, "link", "set", "lo", "up"])?;
     }
     Ok(())
+}
+
+/// Whether a host's network has the address that the balancers share; none where the host does not take part in it.
+pub fn holds_shared_address(directory: &Path, topology: &Topology, host: &Host) -> Option<bool> {
+    let shared = topology
+        .shared_address
+        .filter(|_| host.has(Role::Balancer) && !topology.is_loopback())?;
+    let namespace = namespace(directory, &host.name);
+    let address = format!("{}/32", shared.address);
+    let shown = run("ip", &["-n", &namespace, "-o", "address", "show", "to", &address]);
+    // Without its network it has no address.
+    Some(shown.is_ok_and(|text| !text.trim().is_empty()))
 }
 
 /// Removes what `create` made, and all cuts and bad lines with it.

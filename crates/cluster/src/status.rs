@@ -3,7 +3,7 @@
 use crate::address::at;
 use crate::http::{get, post, speaks_postgres};
 use crate::impair::{BadLine, bad_lines};
-use crate::links::{Cut, cuts};
+use crate::links::{self, Cut, cuts};
 use crate::sizing::disk;
 use crate::table::Table;
 use crate::{
@@ -41,6 +41,8 @@ pub struct Status {
     pub etcd_leader: Option<HostName>,
     /// The host whose projection moves the tables; none if there is not exactly one.
     pub projection: Option<HostName>,
+    /// The host that holds the shared address; none if there is not exactly one.
+    pub address_holder: Option<HostName>,
     /// Whether a supervisor keeps the processes.
     pub supervised: bool,
     /// Hosts that are cut off from each other.
@@ -72,6 +74,8 @@ pub struct HostStatus {
     pub balancer_primary: Option<Vec<HostName>>,
     /// The nodes that its HAProxy knows as the writer, if it answers; none where no nodes run.
     pub balancer_writer: Option<Vec<HostName>>,
+    /// Whether it holds the address that the balancers share; none where there is none.
+    pub holds_address: Option<bool>,
     /// Whether its PgBouncer answers.
     pub pooler_answers: Option<bool>,
     /// The directory that holds its data.
@@ -202,6 +206,7 @@ pub fn observe(local: &Local) -> Result<Status, ClusterError> {
         primary,
         projection: only(&hosts, |host| host.projection.as_ref().is_some_and(|p| p.active)),
         etcd_leader: only(&hosts, |host| host.etcd.as_ref().is_some_and(|e| e.leads)),
+        address_holder: only(&hosts, |host| host.holds_address == Some(true)),
         supervised: table.has_supervisor(),
         cuts: cuts(local.directory())?,
         bad_lines: bad_lines(local.directory())?,
@@ -250,6 +255,7 @@ fn look_at(local: &Local, table: &Table, host: &Host) -> Result<HostStatus, Clus
             let runs = topology.projects_at(host);
             runs.then(|| projection(local, host)).flatten()
         });
+        let holds_address = scope.spawn(|| links::holds_shared_address(local.directory(), topology, host));
         let pooler = scope.spawn(|| {
             host.has(Role::Pooler)
                 .then(|| speaks_postgres(at(host, ports.pooler), ANSWER_WITHIN))
@@ -265,6 +271,7 @@ fn look_at(local: &Local, table: &Table, host: &Host) -> Result<HostStatus, Clus
             projection: projection.join().expect("asking does not panic"),
             balancer_primary,
             balancer_writer,
+            holds_address: holds_address.join().expect("asking does not panic"),
             pooler_answers: pooler.join().expect("asking does not panic"),
             data: host.directories.data.clone(),
             disk_total_bytes: disk.total_bytes,
@@ -419,6 +426,14 @@ fn problems(local: &Local, status: &Status) -> Vec<String> {
     let topology = local.topology();
     if topology.nodes && status.writer.is_none() {
         problems.push("the ledger has no writer".to_owned());
+    }
+    if topology.shared_address.is_some() && status.address_holder.is_none() {
+        let holders = status
+            .hosts
+            .iter()
+            .filter(|host| host.holds_address == Some(true));
+        let count = holders.count();
+        problems.push(format!("the shared address is held by {count} hosts"));
     }
     if topology.projection && status.projection.is_none() {
         problems.push("the SQL projection is moved by none, or by more than one".to_owned());

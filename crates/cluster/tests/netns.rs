@@ -2,7 +2,7 @@
 
 mod support;
 
-use cluster::{HostMode, HostName, Verb};
+use cluster::{HostMode, HostName, ProcessKind, Verb};
 use std::process::Command;
 use support::running::Running;
 
@@ -58,13 +58,45 @@ fn a_primary_that_is_cut_off_loses_its_place_and_comes_back_as_a_replica() {
         std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_millis(500)).is_ok()
     };
     running.wait("the shared address answers", answers);
+    address_moves(&running);
     running.order(Verb::Kill, "h1");
     running.wait("the shared address answers after its host was lost", |status| {
-        !status.healthy && answers(status)
+        !status.healthy && holder(status) == Some("h2") && answers(status)
     });
     running.order(Verb::Start, "h1");
     running.wait("healthy after the host is back", |status| status.healthy);
     running.end();
+}
+
+fn holder(status: &cluster::Status) -> Option<&str> {
+    status.address_holder.as_ref().map(|name| name.0.as_str())
+}
+
+/// The first balancer has the address while its HAProxy serves, and gets it back.
+fn address_moves(running: &Running) {
+    running.wait("healthy, the address at h1", |status| {
+        status.healthy && holder(status) == Some("h1")
+    });
+    for (verb, target) in [(Verb::Freeze, "h1/haproxy"), (Verb::Stop, "h1/haproxy")] {
+        running.order(verb, target);
+        let what = format!("the address at h2 after {verb:?} {target}");
+        running.wait(&what, |status| holder(status) == Some("h2"));
+        running.order(Verb::Start, target);
+        running.wait("the address back at h1", |status| holder(status) == Some("h1"));
+    }
+    let keeper = |status: &cluster::Status| {
+        let host = &status.hosts[0];
+        let mut kept = host
+            .processes
+            .iter()
+            .filter(|it| it.process == ProcessKind::Keepalived);
+        kept.next().and_then(|it| it.process_id)
+    };
+    let before = keeper(&running.wait("healthy", |status| status.healthy));
+    running.order(Verb::Kill, "h1/keepalived");
+    running.wait("healthy after keepalived was killed", |status| {
+        status.healthy && keeper(status) != before
+    });
 }
 
 /// Whether a TCP connection from one host to another comes about.

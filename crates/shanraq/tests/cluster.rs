@@ -2,10 +2,10 @@
 //! killed, one after another; then every acknowledged transfer is there exactly once, and nothing is left running.
 
 use serde_json::{Value, json};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,16 +14,20 @@ use std::time::{Duration, Instant};
 const WITHIN: Duration = Duration::from_secs(300);
 const CLIENTS: u64 = 4;
 
-/// A cluster in a temporary directory, ended on drop.
+/// A cluster in a temporary directory, ended on drop; and, as it runs only while its standard input is open, when this
+/// process dies.
 struct Cluster {
     directory: tempfile::TempDir,
     balancers: Vec<String>,
+    process: Child,
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
         let output = self.command("down", &[]);
         eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -35,22 +39,32 @@ impl Cluster {
             .unwrap();
         let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(directory.path(), everybody).unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_shanraq"))
+            .args(["cluster", "up", "--while-stdin", "--dir"])
+            .arg(directory.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = process.stdout.take().unwrap();
         let mut cluster = Self {
             directory,
             balancers: Vec::new(),
+            process,
         };
-        let output = cluster.command("up", &["--detach"]);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            output.status.success(),
-            "{said}{}{}",
-            String::from_utf8_lossy(&output.stderr),
-            cluster.logs()
-        );
-        let addresses = said.lines().filter(|line| line.contains(" API "));
-        let addresses = addresses.filter_map(|line| line.split_whitespace().last());
-        cluster.balancers = addresses.map(str::to_owned).collect();
-        assert_eq!(cluster.balancers.len(), 2, "{said}");
+        // It says nothing before it is healthy, then all addresses; that of the last balancer's metrics is the last.
+        let mut said = String::new();
+        for line in BufReader::new(output).lines().map(Result::unwrap) {
+            said += &format!("{line}\n");
+            if line.contains(" API ") {
+                let address = line.split_whitespace().last().unwrap();
+                cluster.balancers.push(address.to_owned());
+            }
+            if cluster.balancers.len() == 2 && line.contains(" metrics ") {
+                break;
+            }
+        }
+        assert_eq!(cluster.balancers.len(), 2, "{said}{}", cluster.logs());
         cluster
     }
 
@@ -110,10 +124,49 @@ impl Cluster {
         });
     }
 
+    /// Waits until the SQL projection shows as many transfers of 5, through PgBouncer, as a reader sees it.
+    fn wait_for_tables(&self, transfers: usize) {
+        let sql = "select (select count(*) from ledger.transfers), trim_scale(credits_posted) \
+                   from ledger.balance(ledger.to_uuid(2))";
+        let expected = format!("{transfers}|{}", 5 * transfers);
+        let password = std::fs::read_to_string(self.path().join("secrets/reader")).unwrap();
+        let (host, _) = self.balancers[0].split_once(':').unwrap();
+        let url = format!("postgresql://shanraq_reader@{host}:6432/shanraq");
+        let began = Instant::now();
+        loop {
+            let output = Command::new("psql")
+                .args(["-X", "-t", "-A", "-q", "-w", "-c", sql, &url])
+                .env("PGPASSWORD", password.trim())
+                .output()
+                .unwrap();
+            let seen = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            if seen == expected {
+                eprintln!("the tables hold all: {:.1} s", began.elapsed().as_secs_f64());
+                return;
+            }
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                began.elapsed() < WITHIN,
+                "the tables hold {seen} instead of {expected}: {said}{}",
+                self.logs()
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// As when this process dies: the pipe closes, and nothing may be left.
+    fn end_with_its_starter(mut self) {
+        drop(self.process.stdin.take());
+        let status = self.process.wait().unwrap();
+        assert!(status.success(), "{status}");
+        let left = processes_of(self.path());
+        assert!(left.is_empty(), "left: {left:?}");
+    }
+
     fn logs(&self) -> String {
         let mut text = String::new();
         for host in ["h1", "h2", "h3"] {
-            for name in ["node.log", "patroni.log"] {
+            for name in ["node.log", "patroni.log", "projection.log"] {
                 let path = self.path().join(host).join("log").join(name);
                 let log = std::fs::read_to_string(&path).unwrap_or_default();
                 let lines: Vec<&str> = log.lines().collect();
@@ -123,6 +176,19 @@ impl Cluster {
         }
         text
     }
+}
+
+/// Processes whose command line or working directory is in a directory.
+fn processes_of(directory: &Path) -> Vec<PathBuf> {
+    let needle = directory.to_string_lossy().into_owned();
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.map(|entry| entry.path())
+        .filter(|path| {
+            let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+            let works = std::fs::read_link(path.join("cwd")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&needle) || works.starts_with(directory)
+        })
+        .collect()
 }
 
 /// One request on a connection of its own; none when there is no answer of 200.
@@ -237,8 +303,14 @@ fn acknowledged_transfers_are_there_exactly_once_after_one_kill_of_each_kind() {
             gap("PostgreSQL primary");
             cluster.kill("etcd_leader", "etcd");
             gap("etcd leader");
+            cluster.kill("primary", "patroni");
+            gap("Patroni of the primary");
             cluster.kill_at("h1", "haproxy");
             gap("HAProxy");
+            cluster.kill_at("h1", "pgbouncer");
+            gap("PgBouncer");
+            cluster.kill("projection", "projection");
+            gap("SQL projection");
         }));
         stop.store(true, Ordering::Release);
         if let Err(panic) = killed {
@@ -257,6 +329,6 @@ fn acknowledged_transfers_are_there_exactly_once_after_one_kill_of_each_kind() {
     let credits = &answer["accounts"][0]["credits_posted"];
     assert_eq!(*credits, (5 * done.len()).to_string());
     eprintln!("{} transfers", done.len());
-    let down = cluster.command("down", &[]);
-    assert!(down.status.success(), "{down:?}");
+    cluster.wait_for_tables(done.len());
+    cluster.end_with_its_starter();
 }

@@ -16,6 +16,9 @@ pub struct Cast {
     pub etcd_leader: HostName,
     hosts: Vec<HostName>,
     balancers: Vec<HostName>,
+    poolers: Vec<HostName>,
+    projection: Option<HostName>,
+    address_holder: Option<HostName>,
 }
 
 impl Cast {
@@ -32,6 +35,9 @@ impl Cast {
             etcd_leader: status.etcd_leader.clone().context("etcd has no leader")?,
             hosts: hosts(topology.hosts.iter().collect()),
             balancers: hosts(topology.hosts_with(Role::Balancer).collect()),
+            poolers: hosts(topology.hosts_with(Role::Pooler).collect()),
+            projection: status.projection.clone(),
+            address_holder: status.address_holder.clone(),
         })
     }
 
@@ -53,6 +59,29 @@ impl Cast {
     /// A host with a balancer, drawn.
     pub fn balancer(&self, random: &mut StdRng) -> HostName {
         draw(&self.balancers, random)
+    }
+
+    /// A host with a pooler, drawn.
+    pub fn pooler(&self, random: &mut StdRng) -> HostName {
+        draw(&self.poolers, random)
+    }
+
+    /// Whose SQL projection moves the tables.
+    ///
+    /// # Errors
+    /// Nobody's.
+    pub fn projection(&self) -> Result<&HostName> {
+        self.projection.as_ref().context("nobody moves the tables")
+    }
+
+    /// Who holds the balancers' shared address.
+    ///
+    /// # Errors
+    /// Nobody.
+    pub fn address_holder(&self) -> Result<&HostName> {
+        self.address_holder
+            .as_ref()
+            .context("nobody holds the shared address")
     }
 }
 

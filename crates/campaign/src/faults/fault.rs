@@ -64,6 +64,10 @@ faults! {
     EtcdLeaderFreeze "etcd-leader-freeze" Recovery "SIGSTOP of the etcd member that leads";
     HaproxyKill "haproxy-kill" Recovery "SIGKILL of a HAProxy";
     HaproxyFreeze "haproxy-freeze" Recovery "SIGSTOP of a HAProxy";
+    PgbouncerKill "pgbouncer-kill" Recovery "SIGKILL of a PgBouncer";
+    ProjectionKill "projection-kill" Recovery "SIGKILL of the SQL projection that moves the tables";
+    AddressHolderKill "address-holder-kill" Recovery "SIGKILL of the HAProxy at the host that holds the shared address, and it stays down";
+    AddressHolderFreeze "address-holder-freeze" Recovery "SIGSTOP of the HAProxy at the host that holds the shared address";
     DoubleFreeze "double-freeze" Failover "SIGSTOP of the primary's and of one standby's Patroni: the polled voter goes on acknowledging";
     HostRefusing "host-refusing" Recovery "the primary's host lost: everything killed, connections are refused";
     HostSilent "host-silent" Recovery "the primary's host lost: everything killed, packets get no answer";

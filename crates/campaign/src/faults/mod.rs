@@ -5,7 +5,7 @@ pub mod clocks;
 pub mod disks;
 mod fault;
 mod nemesis;
-mod shell;
+pub mod shell;
 
 pub use cast::Cast;
 pub use fault::{Expect, Fault};

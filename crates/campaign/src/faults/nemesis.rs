@@ -26,6 +26,9 @@ const PAIRS: &[Fault] = &[
     Fault::EtcdLeaderKill,
     Fault::EtcdLeaderFreeze,
     Fault::HaproxyKill,
+    Fault::PgbouncerKill,
+    Fault::ProjectionKill,
+    Fault::AddressHolderFreeze,
 ];
 /// How long a host of a rolling restart may take to be well again.
 const STEP_WITHIN: Duration = Duration::from_secs(60);
@@ -60,6 +63,16 @@ impl Nemesis {
             Fault::DataFull => disks::unavailable(&self.local, disks::Which::Data),
             Fault::WalFull => disks::unavailable(&self.local, disks::Which::Log),
             Fault::ClockAhead | Fault::ClockBehind => clocks::unavailable(&self.local),
+            Fault::ProjectionKill => {
+                let runs = self.local.topology().projection;
+                (!runs).then(|| "this cluster has no SQL projection".to_owned())
+            }
+            Fault::AddressHolderKill | Fault::AddressHolderFreeze => {
+                let shared = self.local.topology().shared_address;
+                shared
+                    .is_none()
+                    .then(|| "the balancers share no address".to_owned())
+            }
             _ => None,
         }
     }
@@ -69,7 +82,7 @@ impl Nemesis {
     /// # Errors
     /// It cannot be made.
     pub fn inject(&self, fault: Fault, cast: &Cast, random: &mut StdRng) -> Result<String> {
-        use ProcessKind::{Etcd, Haproxy, Node, Patroni, Postgres, Postmaster};
+        use ProcessKind::{Etcd, Haproxy, Node, Patroni, Pgbouncer, Postgres, Postmaster, Projection};
         let (writer, primary, leader) = (&cast.writer, &cast.primary, &cast.etcd_leader);
         match fault {
             Fault::WriterKill => self.order(Verb::Kill, writer, Some(Node)),
@@ -88,6 +101,16 @@ impl Nemesis {
             Fault::EtcdLeaderFreeze => self.order(Verb::Freeze, leader, Some(Etcd)),
             Fault::HaproxyKill => self.order(Verb::Kill, &cast.balancer(random), Some(Haproxy)),
             Fault::HaproxyFreeze => self.order(Verb::Freeze, &cast.balancer(random), Some(Haproxy)),
+            Fault::PgbouncerKill => self.order(Verb::Kill, &cast.pooler(random), Some(Pgbouncer)),
+            Fault::ProjectionKill => self.order(Verb::Kill, cast.projection()?, Some(Projection)),
+            Fault::AddressHolderFreeze => self.order(Verb::Freeze, cast.address_holder()?, Some(Haproxy)),
+            Fault::AddressHolderKill => {
+                let holder = cast.address_holder()?;
+                let said = self.order(Verb::Kill, holder, Some(Haproxy))?;
+                // Its keeper would start it again before anybody has noticed.
+                self.order(Verb::Stop, holder, Some(Haproxy))?;
+                Ok(format!("{said}, and it stays down"))
+            }
             Fault::DoubleFreeze => {
                 let standby = cast.another(primary, random);
                 self.order(Verb::Freeze, &standby, Some(Patroni))?;

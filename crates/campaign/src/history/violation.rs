@@ -46,6 +46,14 @@ pub enum Violation {
         /// Asked afterwards.
         second: TransferId,
     },
+    /// Acknowledged with a timestamp that the campaign's own clock had not reached when the answer came, by more than the second
+    /// that clocks may differ.
+    StampedAhead {
+        /// Which.
+        id: TransferId,
+        /// By how much more, in milliseconds.
+        by_ms: u64,
+    },
     /// A row cannot stand where it stands.
     RowImpossible(TransferId, String),
     /// An account's totals differ from the sum of its rows.
@@ -71,6 +79,13 @@ pub enum Violation {
         /// Where they first differ.
         at: String,
     },
+    /// The SQL projection has not reached the ledger's height.
+    ProjectionBehind {
+        /// Where the tables stand.
+        projected: u64,
+        /// Where the ledger stood before that was looked at.
+        height: u64,
+    },
     /// What stood at the end of a round does not stand later.
     SealBroken {
         /// Of which round.
@@ -89,6 +104,7 @@ impl Violation {
             | Self::Doubled(id)
             | Self::Changed(id, _)
             | Self::TimestampChanged { id, .. }
+            | Self::StampedAhead { id, .. }
             | Self::BalancesChanged(id)
             | Self::Invented(id)
             | Self::RefusedButApplied(id, _)
@@ -108,6 +124,7 @@ impl Violation {
             | Self::MoneyMade(_)
             | Self::TotalsDiffer(_)
             | Self::StatesDiffer { .. }
+            | Self::ProjectionBehind { .. }
             | Self::SealBroken { .. } => None,
         }
     }

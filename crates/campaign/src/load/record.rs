@@ -4,6 +4,8 @@ use super::requests::Request;
 use crate::gaps::{Mark, MarkKind};
 use crate::history::{Call, Consistency, Heard, Moment, Read};
 use anyhow::Result;
+use ledger::TimestampNs;
+use node::SystemClock;
 use serde_json::json;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -14,6 +16,8 @@ use std::time::Instant;
 /// The record of one round.
 pub struct Record {
     started: Instant,
+    /// What the clock of the day said then.
+    begun: TimestampNs,
     stopped: AtomicBool,
     heard: Mutex<Everything>,
 }
@@ -37,6 +41,7 @@ impl Default for Record {
     fn default() -> Self {
         Self {
             started: Instant::now(),
+            begun: SystemClock::wall(),
             stopped: AtomicBool::new(false),
             heard: Mutex::default(),
         }
@@ -48,6 +53,11 @@ impl Record {
     pub fn now(&self) -> Moment {
         let elapsed = self.started.elapsed().as_nanos();
         Moment(u64::try_from(elapsed).expect("a round ends within 500 years"))
+    }
+
+    /// When the round began, by the clock of the day.
+    pub fn begun(&self) -> TimestampNs {
+        self.begun
     }
 
     /// Ends the clients after what they are at.

@@ -1,9 +1,10 @@
 //! A real cluster in a temporary directory, ended on drop.
 
 use cluster::{HostMode, HostName, Local, Order, Status, Supervisor, Target, Verb};
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -18,6 +19,40 @@ pub struct Running {
     directory: tempfile::TempDir,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    guard: Child,
+}
+
+/// Which directory a guard guards.
+const GUARDED: &str = "SHANRAQ_GUARDED_CLUSTER";
+
+/// A process that outlives this one, and ends the cluster when this one dies without having done so: the kernel then
+/// closes the pipe that it reads.
+fn guard(directory: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--ignored",
+            "--exact",
+            "support::running::ends_what_a_dead_test_left",
+        ])
+        .env(GUARDED, directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+#[ignore = "is no test: the others start it as their guard"]
+fn ends_what_a_dead_test_left() {
+    let Some(directory) = std::env::var_os(GUARDED) else {
+        return;
+    };
+    let mut said = Vec::new();
+    std::io::stdin().read_to_end(&mut said).unwrap();
+    if said.is_empty() {
+        let _ = cluster::down(Path::new(&directory));
+        let _ = std::fs::remove_dir_all(&directory);
+    }
 }
 
 impl Running {
@@ -34,6 +69,7 @@ impl Running {
             .without_nodes()
             .unwrap();
         cluster::install(local.topology(), &mut |what| eprintln!("setup: {what}")).unwrap();
+        let guard = guard(directory.path());
         let stop = Arc::new(AtomicBool::new(false));
         let supervisor = Supervisor::new(local.clone()).unwrap();
         local.write_files().unwrap();
@@ -45,6 +81,7 @@ impl Running {
             directory,
             stop,
             thread: Some(thread),
+            guard,
         };
         running.wait("healthy after the start", |status| status.healthy);
         running
@@ -150,6 +187,10 @@ impl Drop for Running {
         if let Err(error) = cluster::down(self.local.directory()) {
             eprintln!("cluster down: {error}");
         }
+        if let Some(mut pipe) = self.guard.stdin.take() {
+            let _ = pipe.write_all(b"ended");
+        }
+        let _ = self.guard.wait();
     }
 }
 

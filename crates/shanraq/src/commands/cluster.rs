@@ -1,6 +1,9 @@
 //! `shanraq cluster`: the cluster around the ledger. Owns: its command line, progress and output; the work is in the
 //! crate `cluster`.
 
+use crate::commands::cluster_config::{self, ClusterConfigArgs};
+use crate::commands::cluster_nodes::{self, NodesArgs};
+use crate::commands::cluster_report::{self, ReportArgs};
 use crate::commands::serve::stop_signal;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
@@ -71,6 +74,10 @@ enum Action {
         /// The host whose node shall write. Default: whoever is elected.
         host: Option<String>,
     },
+    Config(ClusterConfigArgs),
+    Nodes(NodesArgs),
+    /// Tell what the last changes of the writer came to; exits with 2 when the newest says that not all is well.
+    Report(ReportArgs),
     /// What `up --detach` runs: the supervisor alone.
     #[command(hide = true)]
     Supervise(Place),
@@ -112,6 +119,9 @@ struct UpArgs {
     /// Return when it is healthy; it goes on running.
     #[arg(long)]
     detach: bool,
+    /// End everything when standard input ends: a pipe that closes when whoever holds it dies, however that comes.
+    #[arg(long, conflicts_with = "detach")]
+    while_stdin: bool,
     /// How long to wait until it is healthy, in seconds.
     #[arg(long, default_value_t = 300)]
     within_seconds: u64,
@@ -129,7 +139,7 @@ enum Hosts {
 struct Disturb {
     #[command(flatten)]
     place: Place,
-    /// HOST or HOST/PROCESS: etcd, patroni, postgres, postmaster, node, haproxy, pgbouncer, keepalived.
+    /// HOST or HOST/PROCESS: etcd, patroni, postgres, postmaster, node, projection, haproxy, pgbouncer, keepalived.
     target: String,
 }
 
@@ -243,6 +253,9 @@ pub fn run(args: &ClusterArgs) -> Result<bool> {
                 done.to, done.from
             );
         }
+        Action::Config(args) => return cluster_config::run(args),
+        Action::Nodes(args) => cluster_nodes::run(args)?,
+        Action::Report(args) => return cluster_report::run(args),
         Action::Supervise(place) => {
             let stop = stop_flag()?;
             supervise(&place.dir, &stop)?;
@@ -304,6 +317,9 @@ fn up(args: &UpArgs) -> Result<()> {
         bar.set_message(what.to_owned());
     })?;
     let stop = stop_flag()?;
+    if args.while_stdin {
+        stop_with_stdin(&stop);
+    }
     let mut keeper = if args.detach {
         detach(&local, &program)?
     } else {
@@ -376,6 +392,15 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
         flag.store(true, Ordering::Release);
     });
     Ok(stop)
+}
+
+/// Sets the flag when standard input ends, or cannot be read.
+fn stop_with_stdin(stop: &Arc<AtomicBool>) {
+    let flag = stop.clone();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        flag.store(true, Ordering::Release);
+    });
 }
 
 fn detach(local: &Local, program: &Path) -> Result<Keeper> {
@@ -590,6 +615,9 @@ fn status(place: &Place, json: bool) -> Result<bool> {
     );
     for problem in &status.problems {
         println!("  ! {problem}");
+    }
+    if let (Some(shared), Some(holder)) = (local.topology().shared_address, &status.address_holder) {
+        println!("shared {} at {holder}", shared.address);
     }
     for host in &status.hosts {
         let free = host.disk_free_bytes >> 30;

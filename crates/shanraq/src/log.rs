@@ -3,17 +3,36 @@
 use crate::config::LogConfig;
 use anyhow::{Result, anyhow};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload::Error;
+
+/// The level of a log that runs.
+pub struct LogLevel {
+    reload: Box<dyn Fn(EnvFilter) -> Result<(), Error> + Send>,
+}
+
+impl LogLevel {
+    /// Lines less severe than this are not written any more.
+    pub fn set(&self, level: &str) -> Result<()> {
+        (self.reload)(EnvFilter::try_new(level)?)?;
+        Ok(())
+    }
+}
 
 /// Starts logging; once a process.
-pub fn start(config: &LogConfig) -> Result<()> {
+pub fn start(config: &LogConfig) -> Result<LogLevel> {
     let filter = EnvFilter::try_new(&config.level)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
-    let started = if config.json {
-        builder.json().try_init()
+    let (reload, started): (Box<dyn Fn(EnvFilter) -> Result<(), Error> + Send>, _) = if config.json {
+        let builder = builder.json().with_filter_reloading();
+        let handle = builder.reload_handle();
+        (Box::new(move |filter| handle.reload(filter)), builder.try_init())
     } else {
-        builder.try_init()
+        let builder = builder.with_filter_reloading();
+        let handle = builder.reload_handle();
+        (Box::new(move |filter| handle.reload(filter)), builder.try_init())
     };
-    started.map_err(|error| anyhow!("logging does not start: {error}"))
+    started.map_err(|error| anyhow!("logging does not start: {error}"))?;
+    Ok(LogLevel { reload })
 }

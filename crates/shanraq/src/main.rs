@@ -3,6 +3,7 @@
 mod bench;
 mod commands;
 mod config;
+mod live;
 mod log;
 mod port;
 mod progress;

@@ -2,6 +2,8 @@
 
 use crate::commands::serve;
 use crate::config::{ClusterConfig, Config};
+use crate::live;
+use crate::log::LogLevel;
 use anyhow::{Context, Result};
 use member::{Ended, Member, MemberOptions};
 use node::{Layout, STEPPED_DOWN_EXIT_CODE};
@@ -13,7 +15,7 @@ use storage::{FileSystem, KeyRing};
 const CONNECT_TIMEOUT_MS: u32 = 500;
 
 /// Runs until a signal says stop, or until the process has to start anew.
-pub fn run(config: &Config, cluster: &ClusterConfig, json: bool) -> Result<()> {
+pub fn run(config: &Config, cluster: &ClusterConfig, log: LogLevel, json: bool) -> Result<()> {
     let node = config.node_options();
     let postgres = config.journal.postgres.as_ref();
     let mut postgres = postgres.context("journal.postgres: is missing")?.options()?;
@@ -38,6 +40,8 @@ pub fn run(config: &Config, cluster: &ClusterConfig, json: bool) -> Result<()> {
         .sentinel()
         .map(|options| Sentinel::start(options, move || watched.last_block()));
     let _sentinel = sentinel.transpose()?;
+    let api = config.api_config();
+    let _follower = live::follow(config, cluster, log, member.node(), &api)?;
     serve::runtime()?.block_on(async {
         let listener = serve::bind(config).await?;
         serve::announce(json, listener.local_addr()?, member.node())?;
@@ -48,8 +52,7 @@ pub fn run(config: &Config, cluster: &ClusterConfig, json: bool) -> Result<()> {
                 ended = member.ended() => end(&ended),
             }
         };
-        let (node, api) = (member.node().clone(), config.api_config());
-        api::serve_member(node, member.clone(), listener, api, stop).await?;
+        api::serve_member(member.node().clone(), member.clone(), listener, api, stop).await?;
         let resigned = member.hand_over(None).await;
         if let Err(error) = resigned {
             tracing::info!(%error, "no leadership was given up");

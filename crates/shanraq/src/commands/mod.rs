@@ -2,7 +2,10 @@
 
 pub mod account;
 pub mod cluster;
+pub mod cluster_config;
+pub mod cluster_nodes;
 pub mod config;
+pub mod etcd_place;
 pub mod fence;
 pub mod import;
 pub mod inspect;

@@ -67,9 +67,9 @@ impl ServeArgs {
 /// Runs until a signal says stop, or the node is not the writer any more.
 pub fn run(args: &ServeArgs) -> Result<()> {
     let config = args.configuration()?;
-    crate::log::start(&config.log)?;
+    let log = crate::log::start(&config.log)?;
     if let Some(cluster) = &config.cluster {
-        return crate::commands::member::run(&config, cluster, args.json);
+        return crate::commands::member::run(&config, cluster, log, args.json);
     }
     let node = open(&config)?;
     runtime()?.block_on(async {

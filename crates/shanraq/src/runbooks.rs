@@ -17,7 +17,7 @@ const PROGRAMS: &[&str] = &[
     "timedatectl",
 ];
 /// Ports that the rendered files listen at.
-const PORTS: &[&str] = &["2379", "5000", "7400", "7410", "7411", "8008"];
+const PORTS: &[&str] = &["2379", "5000", "7400", "7410", "7411", "7480", "8008"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

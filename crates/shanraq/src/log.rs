@@ -36,3 +36,24 @@ pub fn start(config: &LogConfig) -> Result<LogLevel> {
     started.map_err(|error| anyhow!("logging does not start: {error}"))?;
     Ok(LogLevel { reload })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::Level;
+
+    #[test]
+    fn the_level_of_a_log_that_runs_can_be_changed_to_and_fro() {
+        let level = start(&LogConfig::default()).unwrap();
+        let writes = |level: Level| match level {
+            Level::WARN => tracing::enabled!(Level::WARN),
+            Level::INFO => tracing::enabled!(Level::INFO),
+            _ => tracing::enabled!(Level::DEBUG),
+        };
+        assert!(writes(Level::INFO) && !writes(Level::DEBUG), "as it began");
+        level.set("debug").unwrap();
+        assert!(writes(Level::DEBUG));
+        level.set("warn").unwrap();
+        assert!(writes(Level::WARN) && !writes(Level::INFO));
+    }
+}

@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use storage::FileSystem;
 
@@ -55,6 +56,78 @@ fn of_two_projections_each_block_is_taken_in_once() {
     let refused = two.step(usize::MAX).unwrap_err();
     assert!(matches!(refused, ProjectionError::Moved { .. }), "{refused}");
     world.assert_as_in(DATABASE, &history.chapters.books, "after both");
+}
+
+#[test]
+fn of_projections_that_wait_for_their_turn_one_works_and_another_takes_over() {
+    let world = World::start();
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(directory.path(), 8, 1);
+    history.grow(10);
+    let target = world.user(DATABASE, "projection");
+    let blocks = history.journal.reader();
+    let pace = Pace {
+        interval: Duration::from_millis(1),
+        waits_for_turn: true,
+        ..Pace::default()
+    };
+    let stopped = [AtomicBool::new(false), AtomicBool::new(false)];
+    let steps = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    let metrics = [Arc::new(Metrics::default()), Arc::new(Metrics::default())];
+    let keep = |number: usize| {
+        let source = || Ok(Box::new(ReaderSource(blocks.clone())) as Box<dyn projection::Source>);
+        let wait = |time: Duration| {
+            std::thread::sleep(time.min(Duration::from_millis(20)));
+            !stopped[number].load(Ordering::SeqCst)
+        };
+        let each = |_: &projection::Stepped| {
+            steps[number].fetch_add(1, Ordering::SeqCst);
+        };
+        run(source, &target, pace, &metrics[number], wait, each).unwrap();
+    };
+    std::thread::scope(|scope| {
+        let has_stepped = |number: usize| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while steps[number].load(Ordering::SeqCst) < 5 {
+                assert!(Instant::now() < deadline, "projection {number} never worked");
+                std::thread::yield_now();
+            }
+        };
+        // Whatever fails here must end both.
+        let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            scope.spawn(|| keep(0));
+            has_stepped(0);
+            scope.spawn(|| keep(1));
+            let asks = "select count(*) from pg_stat_activity where application_name = 'shanraq projection' \
+                        and query like '%pg_try_advisory_lock%'";
+            world.servers.primary.wait_for_in(DATABASE, asks, "1");
+            assert_eq!(steps[1].load(Ordering::SeqCst), 0, "the other one has the turn");
+            assert!(metrics[0].render().contains("shanraq_projection_active 1\n"));
+            assert!(metrics[1].render().contains("shanraq_projection_active 0\n"));
+            stopped[0].store(true, Ordering::SeqCst);
+            has_stepped(1);
+            assert!(metrics[1].render().contains("shanraq_projection_active 1\n"));
+        }));
+        stopped.iter().for_each(|it| it.store(true, Ordering::SeqCst));
+        seen.unwrap();
+    });
+    world.assert_as_in(DATABASE, &history.chapters.books, "after both");
+}
+
+#[test]
+fn a_server_that_takes_the_connection_and_is_silent_is_passed_over() {
+    let world = World::start();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let mut target = world.user(DATABASE, "projection");
+    target.connect_timeout = Duration::from_millis(500);
+    let real = std::mem::replace(&mut target.hosts, vec![("127.0.0.1".to_owned(), port)]);
+    let refused = position(&target).unwrap_err();
+    assert_eq!(refused.code(), "PRJ-0013", "{refused}");
+    assert!(refused.is_transient() && refused.to_string().contains(&port.to_string()));
+    target.hosts.extend(real);
+    target.connect_timeout = Duration::from_secs(5);
+    assert_eq!(position(&target).unwrap().height.0, 0);
 }
 
 #[test]

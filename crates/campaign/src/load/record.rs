@@ -5,13 +5,12 @@ use crate::gaps::{Mark, MarkKind};
 use crate::history::{Call, Consistency, Heard, Moment, Read};
 use anyhow::Result;
 use ledger::TimestampNs;
-use node::SystemClock;
 use serde_json::json;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The record of one round.
 pub struct Record {
@@ -41,7 +40,7 @@ impl Default for Record {
     fn default() -> Self {
         Self {
             started: Instant::now(),
-            begun: SystemClock::wall(),
+            begun: wall(),
             stopped: AtomicBool::new(false),
             heard: Mutex::default(),
         }
@@ -139,6 +138,11 @@ impl Record {
     pub fn take_unknown(&self) -> Vec<Request> {
         std::mem::take(&mut self.heard.lock().expect("no holder panics").unknown)
     }
+}
+
+fn wall() -> TimestampNs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    TimestampNs(u64::try_from(since.as_nanos()).expect("the year is below 2554"))
 }
 
 /// One attempt at a request.

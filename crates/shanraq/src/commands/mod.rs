@@ -4,6 +4,7 @@ pub mod account;
 pub mod cluster;
 pub mod cluster_config;
 pub mod cluster_nodes;
+pub mod cluster_report;
 pub mod config;
 pub mod etcd_place;
 pub mod fence;

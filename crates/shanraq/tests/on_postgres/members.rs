@@ -1,12 +1,12 @@
 //! Three real nodes on a real PostgreSQL and a real etcd: any of them takes any request, one writes, and when it ends
 //! another one does.
 
-use crate::support::{Node, World, all};
+use crate::support::{Node, World, all, shanraq};
 use etcd_servers::Servers;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Asks until the answer is as wanted.
-fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     for _ in 0..3_000 {
         if let Some(found) = ask() {
             return found;
@@ -16,7 +16,7 @@ fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     panic!("{what}: not in a minute");
 }
 
-fn status(node: &Node) -> Option<Value> {
+pub fn status(node: &Node) -> Option<Value> {
     let (_, status) = node.ask("GET", "/status", "", "")?;
     Some(status)
 }
@@ -25,7 +25,7 @@ fn is_writer(node: &Node) -> bool {
     status(node).is_some_and(|status| status["role"] == "writer")
 }
 
-fn writer(nodes: &[Node]) -> usize {
+pub fn writer(nodes: &[Node]) -> usize {
     wait_for("one node writes and the others know it", || {
         let at = nodes.iter().position(is_writer)?;
         let ready = |node: &Node| {
@@ -67,6 +67,54 @@ fn answers_without_the_writer(writer: &Node, follower: &Node) {
     writer.signal("CONT");
 }
 
+/// The newest report, once it is of that reason and says how everything stands.
+fn report(node: &Node, reason: &str) -> Value {
+    wait_for(&format!("a report of {reason}"), || {
+        let (code, report) = node.ask("GET", "/cluster/reports/latest", "", "")?;
+        let is_told = report["books"]["result"] == "ok" && report["watched_ms"].as_u64()? > 3_500;
+        (code == 200 && report["reason"] == reason && (is_told || report["outcome"] == "completed"))
+            .then_some(report)
+    })
+}
+
+fn assert_seam_is_whole(report: &Value) {
+    let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(report["chain"]["result"], "ok", "{report}");
+    assert_eq!(report["books"]["result"], "ok", "{report}");
+    assert_eq!(
+        number(&report["after"]["height"]),
+        number(&report["before"]["height"]) + 1
+    );
+    assert!(number(&report["after"]["epoch"]) > number(&report["before"]["epoch"]));
+    assert!(
+        number(&report["gap_ms"]) >= number(&report["took_ms"]),
+        "{report}"
+    );
+    assert_eq!(report["primary"]["quorum_restored"], true, "{report}");
+}
+
+/// Asked at a follower, which passes it on to the writer.
+fn reports_of_the_first_term(follower: &Node, writer: &str) {
+    let first = report(follower, "first_term");
+    assert_eq!(first["node"], writer);
+    assert_eq!(first["outcome"], "completed", "{first}");
+    assert_eq!(first["before"], Value::Null);
+    assert_eq!(first["gap_ms"], Value::Null);
+}
+
+fn command_prints(node: &Node) -> Value {
+    let mut command = shanraq();
+    command.args(["cluster", "report", "--last", "3", "--address", &node.address]);
+    let text = command.output().unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(
+        text.contains("handed over") && text.contains("lease lost"),
+        "{text}"
+    );
+    println!("{text}");
+    serde_json::from_slice(&command.arg("--json").output().unwrap().stdout).unwrap()
+}
+
 #[test]
 fn any_node_takes_any_request_and_another_writes_when_the_writer_ends() {
     let (world, etcd) = (World::start(0), Servers::start(1));
@@ -91,9 +139,23 @@ fn any_node_takes_any_request_and_another_writes_when_the_writer_ends() {
 
     answers_without_the_writer(&nodes[first], &nodes[follower]);
 
+    let names = ["a", "b", "c"];
+    reports_of_the_first_term(&nodes[follower], names[first]);
+
     drop(nodes.remove(first));
     pay_until_done(&nodes[0], 200..210);
     let second = writer(&nodes);
+    let names: Vec<&str> = names.into_iter().filter(|name| *name != names[first]).collect();
+    let lost = report(&nodes[1 - second], "lease_lost");
+    assert_eq!(lost["node"], names[second]);
+    assert_eq!(lost["before"]["node"], known["writer"]);
+    assert_seam_is_whole(&lost);
+    let away = format!("node {} does not answer", known["writer"].as_str().unwrap());
+    assert_eq!(
+        lost["degraded"],
+        json!([away]),
+        "it is not started again, and all else is well"
+    );
     assert!(
         all(&nodes[1 - second].pay(100..130), "exists"),
         "nothing acknowledged is lost"
@@ -110,4 +172,15 @@ fn any_node_takes_any_request_and_another_writes_when_the_writer_ends() {
     });
     pay_until_done(&nodes[1 - second], 300..310);
     assert_eq!(nodes[1 - second].credits_of_2(), "250");
+    let handed = report(&nodes[1 - second], "handed_over");
+    assert_eq!(handed["before"]["node"], names[second]);
+    assert_eq!(handed["before"]["epoch"], lost["epoch"]);
+    assert_seam_is_whole(&handed);
+    let last = command_prints(&nodes[1 - second]);
+    let reasons: Vec<&Value> = last.as_array().unwrap().iter().map(|it| &it["reason"]).collect();
+    assert_eq!(
+        reasons,
+        ["handed_over", "lease_lost", "first_term"],
+        "copies of the others', too"
+    );
 }

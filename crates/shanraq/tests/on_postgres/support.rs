@@ -74,6 +74,21 @@ impl World {
 
     /// Starts a member of a cluster; its directory and configuration have its name.
     pub fn serve_member(&self, name: &str, etcd: &[String]) -> Node {
+        Node::start(&mut self.member(name, etcd))
+    }
+
+    /// The same with another clock of the day, later by so many seconds; what measures time is left right.
+    pub fn serve_member_shifted(&self, name: &str, etcd: &[String], seconds: i64) -> Node {
+        let mut command = self.member(name, etcd);
+        command
+            .env("LD_PRELOAD", libfaketime())
+            .env("FAKETIME", format!("{seconds:+}s"))
+            .env("DONT_FAKE_MONOTONIC", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        Node::start(&mut command)
+    }
+
+    fn member(&self, name: &str, etcd: &[String]) -> Command {
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -84,17 +99,21 @@ impl World {
         let member = format!("[cluster]\nname = {name:?}\netcd = {etcd:?}\nadvertise = {address:?}\n");
         let config = format!("{name}.toml");
         std::fs::write(self.path(&config), alone + &member).unwrap();
-        self.serve_with(&config, name, &address)
+        self.serve_command(&config, name, &address)
     }
 
     fn serve_with(&self, config: &str, directory: &str, listen: &str) -> Node {
+        Node::start(&mut self.serve_command(config, directory, listen))
+    }
+
+    fn serve_command(&self, config: &str, directory: &str, listen: &str) -> Command {
         let mut command = shanraq();
         command
             .args(["serve", "--json", "--listen", listen, "--config"])
             .arg(self.path(config))
             .arg("--dir")
             .arg(self.path(directory));
-        Node::start(&mut command)
+        command
     }
 
     /// A node whose journal is in its directory.
@@ -184,6 +203,15 @@ impl Node {
             .unwrap()
             .to_owned()
     }
+}
+
+/// Debian's; installed where it is missing.
+fn libfaketime() -> &'static str {
+    const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+    if !Path::new(LIBRARY).exists() {
+        run(Command::new("apt-get").args(["install", "-y", "-q", "--no-install-recommends", "libfaketime"]));
+    }
+    LIBRARY
 }
 
 pub fn shanraq() -> Command {

@@ -55,7 +55,7 @@ impl Operator {
     fn put(&self, key: &str, value: &str) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.unwrap().block_on(async {
-            let client = Client::new(&[self.etcd.clone()], Duration::from_secs(10)).unwrap();
+            let client = Client::new(std::slice::from_ref(&self.etcd), Duration::from_secs(10)).unwrap();
             let request = TxnRequest {
                 compare: Vec::new(),
                 success: vec![etcd::put(key, value.into(), None)],

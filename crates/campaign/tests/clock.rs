@@ -5,7 +5,7 @@ use ledger::{Balances, CreateTransferResult, TimestampNs, Transfer, TransferId, 
 
 const SECOND: u64 = 1_000_000_000;
 /// When the round began.
-const BEGUN: TimestampNs = TimestampNs(1_000 * SECOND);
+const BEGUN: TimestampNs = TimestampNs(10_000 * SECOND);
 
 /// An answer that came that many seconds after the round began, with a timestamp.
 fn answered(id: u128, after_s: u64, timestamp: u64) -> Call {

@@ -368,6 +368,25 @@ mod tests {
     }
 
     #[test]
+    fn the_document_for_operators_tells_every_setting_with_its_range() {
+        let told = include_str!("../../../docs/configuration.md");
+        let number = |number: u64| {
+            let digits = number.to_string();
+            let groups = digits.as_bytes().rchunks(3).rev();
+            let groups: Vec<_> = groups.map(|it| std::str::from_utf8(it).unwrap()).collect();
+            groups.join(",")
+        };
+        for setting in &SETTINGS {
+            let range = match setting.kind {
+                Kind::Level => LogLevel::ALL.map(|it| format!("`{it}`")).join(", "),
+                Kind::Whole { min, max, .. } => format!("{} to {}", number(min), number(max)),
+            };
+            let row = format!("| `{}` | {range}", setting.name);
+            assert!(told.contains(&row), "no row {row}");
+        }
+    }
+
+    #[test]
     fn only_what_differs_is_told() {
         let before =
             parse(json!({ "log": { "level": "info" }, "node": { "overload_retry_ms": 5 } })).unwrap();

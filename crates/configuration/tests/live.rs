@@ -153,6 +153,25 @@ fn of_writers_that_saw_the_same_one_is_done_and_the_others_are_refused() {
 }
 
 #[test]
+fn who_saw_what_does_not_count_any_more_is_refused_whatever_the_next_number_is() {
+    let etcd = Servers::start(1);
+    block_on(async {
+        let store = Store::new(client(&etcd.endpoints()), "main").unwrap();
+        make(&store, retry(1)).await;
+        let seen = store.current().await.unwrap();
+        assert_eq!(make(&store, retry(2)).await, Version(2));
+        for stale in [seen.as_ref(), None] {
+            let refused = store.make(stale, retry(3), None, change("too late")).await;
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains("CFG-0003: version 3 was not made"), "{refused}");
+        }
+        let now = store.current().await.unwrap().unwrap().document.unwrap();
+        assert_eq!((now.version, now.settings), (Version(2), retry(2)));
+        assert_eq!(store.history().await.unwrap().len(), 2);
+    });
+}
+
+#[test]
 fn the_last_versions_are_kept_and_an_old_one_comes_back_as_a_new_one() {
     let etcd = Servers::start(1);
     block_on(async {
@@ -218,11 +237,18 @@ fn every_node_applies_every_change_in_order_and_says_so_until_it_ends() {
     let endpoints = etcd.endpoints();
     let start = |name: &str| Node::start(&endpoints, name, directory.path());
     let mut nodes = vec![start("a"), start("b"), start("c")];
+    let mut longest = Duration::ZERO;
     for number in 1..=20 {
         let version = set(&endpoints, number);
+        let began = Instant::now();
         // Each waited for, so that each is seen: changes in quick succession may be applied as one.
         nodes.iter().for_each(|node| node.wait_version(version));
+        longest = longest.max(began.elapsed());
     }
+    eprintln!(
+        "from a change to its last node, at most: {} ms",
+        longest.as_millis()
+    );
     for node in &nodes {
         let told = node.told.lock().unwrap();
         assert_eq!(told[0].0.applied.origin, Origin::File, "before etcd answered");

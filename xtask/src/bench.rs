@@ -4,22 +4,15 @@
 //! PostgreSQL (`xtask/sql/ledger.sql`), tuned, as durable as Shanraq: each call is answered after its fdatasync.
 
 use crate::machine::Machine;
-use crate::postgres::{Cluster, DURABILITY, settings};
+use crate::peer::{self, ACCOUNTS, Figures, Load, reported};
+use crate::postgres::{Cluster, DURABILITY, SOCKET_PORT, settings};
 use crate::process::{capture, shown};
-use crate::{binary, budget};
+use crate::{binary, budget, replicated};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// The peer's tables and procedures.
-const LEDGER: &str = include_str!("../sql/ledger.sql");
-/// The peer's load.
-const CALLS: &str = include_str!("../sql/calls.pgbench");
-/// How many accounts the load is spread over, all equally likely.
-const ACCOUNTS: u64 = 10_000;
 
 /// A workload of `shanraq bench` that makes the same transfers.
 struct Workload {
@@ -54,14 +47,17 @@ pub struct Options {
     /// Hold every workload against its limits in benchmarks/budgets.toml; exit code 1 when one is broken.
     #[arg(long, group = "against")]
     budget: bool,
-    /// Only the budgets of this workload; may be given more than once.
-    #[arg(long, value_name = "WORKLOAD", requires = "budget")]
+    /// Shanraq on three PostgreSQL servers, one of which and the primary must have flushed an answer, and the peer on the same.
+    #[arg(long, group = "against")]
+    replicated: bool,
+    /// Only this workload, or its budgets; may be given more than once.
+    #[arg(long, value_name = "WORKLOAD", conflicts_with = "peer")]
     only: Vec<String>,
     /// Transfers for the peer to make; Shanraq makes several times as many, so that the runs last about as long.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..), requires = "peer")]
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "budget")]
     transfers: u64,
     /// Connections to the peer, each waiting for its answer before the next call.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_000), requires = "peer")]
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_000), conflicts_with = "budget")]
     clients: u64,
     /// Seed of the load.
     #[arg(long, default_value_t = 1)]
@@ -70,14 +66,48 @@ pub struct Options {
     #[arg(long, default_value = "/var/tmp")]
     dir: PathBuf,
     /// A setting for the peer besides, or instead of, those that are printed, `NAME=VALUE`; may be given more than once.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting, requires = "peer")]
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting, conflicts_with = "budget")]
     settings: Vec<(String, String)>,
     /// Leave Shanraq out: only the peer's figure.
     #[arg(long, requires = "peer")]
     peer_only: bool,
+    /// Measure this `shanraq` instead of building it, to compare versions.
+    #[arg(long, requires = "replicated")]
+    binary: Option<PathBuf>,
     /// Print one JSON object and nothing else.
     #[arg(long)]
     json: bool,
+}
+
+impl Options {
+    /// Whether a part of the run is asked for.
+    pub fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+
+    /// What the peer makes.
+    pub fn load(&self) -> Load {
+        Load {
+            transfers: self.transfers,
+            clients: self.clients,
+            seed: self.seed,
+        }
+    }
+
+    /// What is measured.
+    pub fn binary(&self) -> Result<PathBuf> {
+        self.binary.clone().map_or_else(binary::release, Ok)
+    }
+
+    /// For PostgreSQL, beside ours.
+    pub fn settings(&self) -> &[(String, String)] {
+        &self.settings
+    }
+
+    /// Whether one JSON object is to be printed.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
 }
 
 /// The systems that this knows.
@@ -97,17 +127,6 @@ fn parse_setting(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// One side's result.
-#[derive(Debug, Serialize)]
-struct Figures {
-    transfers: u64,
-    seconds: f64,
-    per_second: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-    max_ms: f64,
-}
-
 /// Runs what is asked for.
 pub fn run(options: &Options) -> Result<()> {
     let folder = tempfile::Builder::new()
@@ -122,6 +141,7 @@ pub fn run(options: &Options) -> Result<()> {
     );
     match options.peer {
         Some(Peer::Postgres) => against_postgres(options, folder.path(), &machine),
+        None if options.replicated => replicated::run(options, folder.path(), &machine),
         None => {
             if !options.json {
                 println!("machine   {machine}");
@@ -241,115 +261,13 @@ fn run_postgres(
     let home = folder.join("postgres");
     std::fs::create_dir(&home)?;
     make_reachable(folder)?;
-    let cluster = Cluster::start(&home, settings)?;
-    cluster.sql(LEDGER)?;
-    cluster.sql(&format!(
-        "insert into accounts (id, ledger, code, timestamp) select i, 1, 1, i from generate_series(1, {ACCOUNTS}) i"
-    ))?;
-    cluster.sql("vacuum (analyze, freeze) accounts")?;
-    std::fs::write(home.join("calls.pgbench"), CALLS)?;
-    // A fifth of the load first: caches filled, statements planned, WAL segments there to be used again.
-    let per_client = options.transfers.div_ceil(options.clients);
-    let warm_up = per_client.div_ceil(5);
-    pgbench(options, &cluster, warm_up, 0, options.seed.wrapping_add(1))?;
-    cluster.sql("checkpoint")?;
-    let log = pgbench(options, &cluster, per_client, warm_up, options.seed)?;
-    let figures = figures(&home, &log)?;
-    audit(&cluster, (warm_up + per_client) * options.clients)?;
+    let cluster = Cluster::start(&home, settings, SOCKET_PORT)?;
+    let figures = peer::measure(&cluster, options.load())?;
     Ok((cluster.version.clone(), figures))
 }
 
-/// Runs the load; every client makes `per_client` calls, the first of them with number `from`. Gives the logs' prefix.
-fn pgbench(options: &Options, cluster: &Cluster, per_client: u64, from: u64, seed: u64) -> Result<String> {
-    let log = format!("calls-{from}");
-    let threads = std::thread::available_parallelism()?
-        .get()
-        .min(options.clients as usize);
-    let mut pgbench = cluster.tool("pgbench");
-    pgbench.args([
-        "--no-vacuum",
-        "--protocol=prepared",
-        "--file=calls.pgbench",
-        "--log",
-    ]);
-    pgbench.arg(format!("--log-prefix={log}"));
-    pgbench
-        .arg(format!("--client={}", options.clients))
-        .arg(format!("--jobs={threads}"));
-    pgbench
-        .arg(format!("--transactions={per_client}"))
-        .arg(format!("--random-seed={seed}"));
-    pgbench
-        .arg(format!("--define=n={from}"))
-        .arg(format!("--define=accounts={ACCOUNTS}"));
-    let said = capture(&mut pgbench)?;
-    ensure!(
-        said.contains("number of failed transactions: 0 "),
-        "pgbench reports failures:\n{said}"
-    );
-    Ok(log)
-}
-
-/// Reads pgbench's logs: one line a call, `client number latency_us script epoch_s epoch_us`, stamped at its end.
-fn figures(home: &Path, prefix: &str) -> Result<Figures> {
-    let mut latencies_us = Vec::new();
-    let (mut begin_us, mut end_us) = (u64::MAX, 0);
-    for entry in std::fs::read_dir(home)? {
-        let entry = entry?;
-        if !entry
-            .file_name()
-            .to_string_lossy()
-            .starts_with(&format!("{prefix}."))
-        {
-            continue;
-        }
-        for line in std::fs::read_to_string(entry.path())?.lines() {
-            let (latency, ended) = log_line(line).with_context(|| format!("pgbench logged `{line}`"))?;
-            begin_us = begin_us.min(ended - latency);
-            end_us = end_us.max(ended);
-            latencies_us.push(latency);
-        }
-    }
-    ensure!(!latencies_us.is_empty(), "pgbench logged no call");
-    latencies_us.sort_unstable();
-    let seconds = (end_us - begin_us) as f64 / 1e6;
-    Ok(Figures {
-        transfers: latencies_us.len() as u64,
-        seconds,
-        per_second: latencies_us.len() as f64 / seconds,
-        p50_ms: quantile_ms(&latencies_us, 0.50),
-        p99_ms: quantile_ms(&latencies_us, 0.99),
-        max_ms: quantile_ms(&latencies_us, 1.0),
-    })
-}
-
-/// Latency and moment of the end, in microseconds.
-fn log_line(line: &str) -> Option<(u64, u64)> {
-    let mut fields = line.split_whitespace().map(str::parse::<u64>);
-    let latency = fields.nth(2)?.ok()?;
-    let seconds = fields.nth(1)?.ok()?;
-    Some((latency, seconds * 1_000_000 + fields.next()?.ok()?))
-}
-
-/// The smallest value that at least the given share of the values does not exceed.
-fn quantile_ms(sorted_us: &[u64], share: f64) -> f64 {
-    let rank = (sorted_us.len() as f64 * share).ceil() as usize;
-    sorted_us[rank.clamp(1, sorted_us.len()) - 1] as f64 / 1_000.0
-}
-
-/// Every call must have settled: a peer that refuses is fast.
-fn audit(cluster: &Cluster, expected: u64) -> Result<()> {
-    let row = cluster
-        .sql("select transfers, amounts = debits and debits = credits, accounts_that_differ from audit")?;
-    ensure!(
-        row == format!("{expected}|t|0"),
-        "the peer's books are wrong: {row}, expected {expected}|t|0"
-    );
-    Ok(())
-}
-
 /// The user `postgres` must be able to pass through.
-fn make_reachable(folder: &Path) -> Result<()> {
+pub fn make_reachable(folder: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     Ok(std::fs::set_permissions(
         folder,
@@ -357,7 +275,7 @@ fn make_reachable(folder: &Path) -> Result<()> {
     )?)
 }
 
-fn command_line() -> String {
+pub fn command_line() -> String {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     format!("cargo xtask {}", arguments.join(" "))
 }
@@ -393,54 +311,4 @@ fn run_shanraq(options: &Options, binary: &Path, folder: &Path, workload: &'stat
         figures,
         report,
     })
-}
-
-/// The figures of a report by `shanraq bench --json`.
-fn reported(report: &Value) -> Option<Figures> {
-    let number = |name: &str| report[name].as_f64();
-    let (transfers, per_second) = (report["transfers"].as_u64()?, number("transfers_per_second")?);
-    Some(Figures {
-        transfers,
-        seconds: transfers as f64 / per_second,
-        per_second,
-        p50_ms: number("p50_us")? / 1_000.0,
-        p99_ms: number("p99_us")? / 1_000.0,
-        max_ms: number("max_us")? / 1_000.0,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_of_the_log_gives_latency_and_end() {
-        assert_eq!(
-            log_line("3 17 12345 0 1700000000 250000"),
-            Some((12_345, 1_700_000_000_250_000))
-        );
-        assert_eq!(log_line("3 17 skipped 0 1700000000 250000"), None);
-        assert_eq!(log_line(""), None);
-    }
-
-    #[test]
-    fn the_figures_of_our_report_are_read_and_a_missing_one_is_noticed() {
-        let mut report = json!({
-            "transfers": 1_000, "transfers_per_second": 500.0, "p50_us": 1_500.0, "p99_us": 2_000.0, "max_us": 3_000.0
-        });
-        let figures = reported(&report).expect("all are there");
-        assert_eq!((figures.seconds, figures.p50_ms, figures.max_ms), (2.0, 1.5, 3.0));
-        report.as_object_mut().expect("an object").remove("p99_us");
-        assert!(reported(&report).is_none());
-    }
-
-    #[test]
-    fn quantiles_are_values_that_occurred() {
-        let sorted: Vec<u64> = (1..=100).map(|n| n * 1_000).collect();
-        assert_eq!(
-            [0.5, 0.99, 1.0].map(|share| quantile_ms(&sorted, share)),
-            [50.0, 99.0, 100.0]
-        );
-        assert_eq!(quantile_ms(&[7_000], 0.5), 7.0);
-    }
 }

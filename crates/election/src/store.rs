@@ -93,7 +93,7 @@ impl Etcd {
                 Ok((sent, kept, read(channel, range).await?))
             }
         };
-        let (sent, kept, answer) = self.0.call(action, ask).await?;
+        let (sent, kept, answer) = self.0.call_hedged(action, ask).await?;
         let before = self.0.header(kept.header)?;
         let after = self.0.header(answer.header)?;
         match proof(kept.ttl, before.raft_term, after.raft_term) {

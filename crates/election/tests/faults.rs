@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{block_on, check_one_leads, confirm, start_brief, wait, wait_leader};
+use common::{PATIENCE, block_on, check_one_leads, confirm, start_brief, wait, wait_leader};
 use election::{BootTime, ElectionError, Elector, Leadership};
 use etcd_servers::Servers;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -31,6 +32,28 @@ fn killing_the_leader_of_etcd_leaves_one_writer_at_most_and_then_one() {
         servers.launch(killed);
         servers.wait_healthy(killed);
     }
+}
+
+#[test]
+fn an_endpoint_that_takes_the_connection_and_is_silent_is_not_waited_for() {
+    let servers = Servers::start(1);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut endpoints = vec![format!("http://{}", silent.local_addr().unwrap())];
+    endpoints.extend(servers.endpoints());
+    let range = etcd::one("/nothing");
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        // Whoever waits for the first one waits an hour.
+        let client = etcd::Client::new(&endpoints, Duration::from_secs(3_600)).unwrap();
+        for _ in 0..3 {
+            let read = client.range("read", &range);
+            tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
+        }
+        assert_eq!(
+            *client.moves().borrow(),
+            1,
+            "the one that answers is asked first by now"
+        );
+    });
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub(crate) struct Lead {
 impl Lead {
     /// Waits until this member is elected, takes the journal over, and watches until it leads no more, or `stopping`.
     pub(crate) fn run(&self) -> Ended {
+        let mut told = String::new();
         while !self.is_stopping() {
             let Some(revision) = self.elector.term_now() else {
                 std::thread::sleep(LOOK);
@@ -53,7 +54,11 @@ impl Lead {
                 continue;
             }
             let had = self.node.supplied_head();
-            match self.take_over(revision) {
+            let Some(journal) = self.open(&mut told) else {
+                std::thread::sleep(PAUSE);
+                continue;
+            };
+            match self.take_over(revision, journal) {
                 Ok(abort) => {
                     let won = Won::now(&self.node, had, begun);
                     if !self.is_still_elected(revision) {
@@ -113,13 +118,23 @@ impl Lead {
         }
     }
 
+    /// The journal, if a server takes writes now. Why none does is said once for each reason.
+    fn open(&self, told: &mut String) -> Option<PostgresJournal> {
+        match PostgresJournal::open(self.postgres.clone(), self.keys.clone()) {
+            Ok(journal) => Some(journal),
+            Err(error) => {
+                let text = error.to_string();
+                if *told != text {
+                    tracing::warn!(code = "MEM-0102", %error, "the journal cannot be taken over yet");
+                    *told = text;
+                }
+                None
+            }
+        }
+    }
+
     /// Promotes the node; gives up as soon as leadership is lost.
-    fn take_over(&self, revision: TermRevision) -> Result<AbortHandle, NodeError> {
-        let opened = PostgresJournal::open(self.postgres.clone(), self.keys.clone());
-        let journal = opened.map_err(|error| {
-            tracing::debug!(%error, "the journal does not open");
-            NodeError::Append(journal::AppendError::SteppedDown)
-        })?;
+    fn take_over(&self, revision: TermRevision, journal: PostgresJournal) -> Result<AbortHandle, NodeError> {
         let (abort, done) = (journal.abort_handle(), AtomicBool::new(false));
         let server = journal.server().map(str::to_owned);
         std::thread::scope(|scope| {

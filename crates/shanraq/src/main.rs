@@ -45,7 +45,23 @@ enum Command {
     Fence(commands::fence::FenceArgs),
 }
 
+/// What a shell tells of a program that was ended by SIGPIPE.
+const NO_READER: i32 = 141;
+
+/// A reader such as `head` goes when it has seen enough; that is no fault of ours to report.
+fn end_quietly_without_reader() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload_as_str().unwrap_or_default();
+        if said.starts_with("failed printing to stdout: Broken pipe") {
+            std::process::exit(NO_READER);
+        }
+        tell(panic);
+    }));
+}
+
 fn main() -> ExitCode {
+    end_quietly_without_reader();
     let done = match Cli::parse().command {
         Command::Up(args) => commands::up::run(&args),
         Command::Serve(args) => commands::serve::run(&args).map(|()| true),

@@ -1,6 +1,6 @@
 //! What a campaign found, a row a fault (pure).
 
-use crate::faults::Fault;
+use crate::faults::{Expect, Fault};
 use crate::round::Outcome;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -47,7 +47,50 @@ pub struct Row {
     pub failed: usize,
 }
 
+/// What 99.99 % of a year leave: 52.56 minutes.
+const BUDGET: Duration = Duration::from_secs(3_153);
+/// A shorter time without acknowledged writes is an answer that took long, not an outage.
+const OUTAGE_MIN: Duration = Duration::from_secs(1);
+
+/// How much of a year's error budget the faults take. Those under which writes must stop until somebody heals them are
+/// left out: how long they last is the campaign's choice.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct ErrorBudget {
+    /// A year's, for 99.99 %.
+    pub budget_ms: u128,
+    /// Faults that were made.
+    pub injections: usize,
+    /// Those that stopped writes for more than a second.
+    pub outages: usize,
+    /// How long these stopped writes, together.
+    pub outage_ms: u128,
+    /// How many such faults a year has room for; none where nothing stopped writes.
+    pub faults_a_year: Option<u128>,
+}
+
 impl Report {
+    /// What the outages come to.
+    #[must_use]
+    pub fn error_budget(&self) -> ErrorBudget {
+        let heals = |outcome: &&Outcome| outcome.plan.fault.expect() != Expect::Patience;
+        let gaps: Vec<Duration> = self
+            .outcomes
+            .iter()
+            .filter(heals)
+            .map(|it| it.writes.service)
+            .collect();
+        let outages = gaps.iter().filter(|gap| **gap > OUTAGE_MIN);
+        let outage: Duration = outages.clone().sum();
+        let faults = BUDGET.as_millis() * gaps.len() as u128;
+        ErrorBudget {
+            budget_ms: BUDGET.as_millis(),
+            injections: gaps.len(),
+            outages: outages.count(),
+            outage_ms: outage.as_millis(),
+            faults_a_year: faults.checked_div(outage.as_millis()),
+        }
+    }
+
     /// A row for each fault that was made.
     #[must_use]
     pub fn rows(&self) -> Vec<Row> {
@@ -83,6 +126,7 @@ impl Report {
             "reads_checked": sum(|outcome| outcome.reads),
             "rows_checked": sum(|outcome| outcome.rows),
             "failures": self.failures(),
+            "error_budget": self.error_budget(),
             "faults": self.rows(),
             "verified": self.verified.as_ref().map(Result::is_ok),
             "rounds": self.outcomes.iter().map(round_json).collect::<Vec<_>>(),
@@ -91,6 +135,25 @@ impl Report {
                 "fault": fault.name(), "seed": seed, "why": why,
             })).collect::<Vec<_>>(),
         })
+    }
+
+    fn budget_line(&self) -> String {
+        let budget = self.error_budget();
+        let seconds = |ms: u128| ms as f64 / 1_000.0;
+        let mut text = format!(
+            "\nError budget: 99.99 % of a year leave {} s. Of {} faults that need nobody to heal them, {} stopped writes for more than a second, {:.1} s in all",
+            budget.budget_ms / 1_000,
+            budget.injections,
+            budget.outages,
+            seconds(budget.outage_ms)
+        );
+        match budget.faults_a_year {
+            Some(faults) => {
+                let _ = writeln!(text, ": room for {faults} such faults a year.");
+            }
+            None => text += ".\n",
+        }
+        text
     }
 
     /// For `docs/campaign.md`.
@@ -125,6 +188,7 @@ impl Report {
                 row.fault, row.injections, row.recovered, row.unknown, row.failed
             );
         }
+        text += &self.budget_line();
         for (fault, why) in &self.unavailable {
             let _ = writeln!(text, "\nNot made here: `{fault}`: {why}.");
         }
@@ -259,5 +323,35 @@ mod tests {
         ] {
             assert!(text.contains(wanted), "{wanted}: {text}");
         }
+    }
+
+    #[test]
+    fn the_error_budget_counts_outages_that_heal_by_themselves() {
+        let nothing = Report::default();
+        assert_eq!(nothing.error_budget().faults_a_year, None);
+        assert!(nothing.markdown().contains("0 stopped writes"));
+        let report = Report {
+            outcomes: vec![
+                outcome(Fault::WriterKill, 2_000, &[]),
+                outcome(Fault::WriterKill, 1_000, &[]),
+                outcome(Fault::PrimaryKill, 4_000, &[]),
+                outcome(Fault::EtcdQuorum, 90_000, &[]),
+            ],
+            ..Report::default()
+        };
+        let expected = ErrorBudget {
+            budget_ms: 3_153_000,
+            injections: 3,
+            outages: 2,
+            outage_ms: 6_000,
+            faults_a_year: Some(1_576),
+        };
+        assert_eq!(report.error_budget(), expected);
+        let text = report.markdown();
+        assert!(
+            text.contains("6.0 s in all: room for 1576 such faults a year"),
+            "{text}"
+        );
+        assert_eq!(report.json()["error_budget"]["outage_ms"], 6_000);
     }
 }

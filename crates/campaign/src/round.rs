@@ -4,8 +4,8 @@ use crate::arena::Arena;
 use crate::faults::{Cast, Expect, Fault};
 use crate::gaps::{Gap, Mark, MarkKind, longest};
 use crate::history::{
-    Heard, Moment, NamedState, Projected, Seal, Violation, check, check_clock, check_projected, check_reads, check_states,
-    projection_question,
+    Heard, Moment, NamedState, Projected, Seal, Violation, check, check_clock, check_projected, check_reads,
+    check_states, projection_question,
 };
 use crate::load::{Clients, Everything, Record, World, settle, write};
 use crate::look::{Looker, View};

@@ -102,6 +102,23 @@ impl Cluster {
         }
     }
 
+    /// Waits until the newest report of a change of the writer says that all is well again, and for one of these reasons.
+    fn wait_for_report(&self, reasons: &[&str]) {
+        let began = Instant::now();
+        loop {
+            let output = self.command("report", &["--json"]);
+            let reports: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            let newest = &reports[0];
+            assert_ne!(newest["outcome"], "failed", "{newest}");
+            if newest["outcome"] == "completed" && reasons.iter().any(|it| newest["reason"] == *it) {
+                eprintln!("reported: {}, a gap of {} ms", newest["reason"], newest["gap_ms"]);
+                return;
+            }
+            assert!(began.elapsed() < WITHIN, "no report of {reasons:?}: {newest}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     /// Kills a process of whoever has a role now, and waits until all is well again.
     fn kill(&self, role: &str, process: &str) {
         let host = self.status()[role].as_str().expect("somebody has it").to_owned();
@@ -296,10 +313,13 @@ fn acknowledged_transfers_are_there_exactly_once_after_one_kill_of_each_kind() {
             let handed = cluster.command("handover", &[]);
             assert!(handed.status.success(), "{handed:?}");
             cluster.wait("healthy after the handover", |status| status["healthy"] == true);
+            cluster.wait_for_report(&["handed_over"]);
             gap("handover");
             cluster.kill("writer", "node");
+            cluster.wait_for_report(&["lease_lost"]);
             gap("writer's node");
             cluster.kill("primary", "postgres");
+            cluster.wait_for_report(&["primary_changed"]);
             gap("PostgreSQL primary");
             cluster.kill("etcd_leader", "etcd");
             gap("etcd leader");

@@ -275,30 +275,51 @@ async fn make(
             println!("  {name}: {} instead of {}", told(after), told(before));
         }
     }
-    let nodes = wait(asked, revision, Duration::from_secs(args.wait_seconds)).await?;
-    let all = nodes.values().all(|row| row.has(revision));
-    match args.json {
-        true => {
-            let applied_by = nodes.values().filter(|row| row.has(revision)).count();
-            let nodes: Vec<_> = nodes.iter().map(|(name, row)| row.json(name)).collect();
-            let told = json!({
-                "changed": true, "revision": revision.0, "document": document.json(),
-                "applied_by": applied_by, "nodes": nodes,
-            });
-            println!("{told}");
-        }
-        false => tell_who_applies(&nodes, revision),
+    let looked = wait(asked, revision, Duration::from_secs(args.wait_seconds)).await;
+    Ok(tell_outcome(&document, revision, looked, args.json))
+}
+
+/// Tells of a change that was made; true when all nodes apply it. That nodes could not be asked must not look as if nothing
+/// had been changed.
+fn tell_outcome(
+    document: &Document,
+    revision: Revision,
+    looked: Result<BTreeMap<String, NodeRow>>,
+    as_json: bool,
+) -> bool {
+    let problem = looked.as_ref().err();
+    let problem = problem.map(|error| format!("who applies it cannot be told: {error:#}"));
+    let nodes = looked.ok();
+    if as_json {
+        let applied = |nodes: &BTreeMap<_, NodeRow>| nodes.values().filter(|row| row.has(revision)).count();
+        let rows = |nodes: &BTreeMap<String, NodeRow>| -> Value {
+            nodes.iter().map(|(name, row)| row.json(name)).collect()
+        };
+        let told = json!({
+            "changed": true,
+            "revision": revision.0,
+            "document": document.json(),
+            "applied_by": nodes.as_ref().map(applied),
+            "nodes": nodes.as_ref().map(rows),
+            "problem": problem,
+        });
+        println!("{told}");
+    } else if let Some(nodes) = &nodes {
+        tell_who_applies(nodes, revision);
+    } else if let Some(problem) = &problem {
+        println!("{problem}");
     }
-    Ok(all)
+    nodes.is_some_and(|nodes| nodes.values().all(|row| row.has(revision)))
 }
 
 /// The nodes once all apply that revision, or as they are when the time is over.
 async fn wait(asked: &Asked, revision: Revision, within: Duration) -> Result<BTreeMap<String, NodeRow>> {
     let deadline = Instant::now() + within;
     loop {
-        let nodes = look(&asked.reach, &asked.store).await?;
-        if nodes.values().all(|row| row.has(revision)) || Instant::now() >= deadline {
-            return Ok(nodes);
+        let looked = look(&asked.reach, &asked.store).await;
+        let is_done = |nodes: &BTreeMap<String, NodeRow>| nodes.values().all(|row| row.has(revision));
+        if looked.as_ref().is_ok_and(is_done) || Instant::now() >= deadline {
+            return looked;
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -306,7 +327,10 @@ async fn wait(asked: &Asked, revision: Revision, within: Duration) -> Result<BTr
 
 fn tell_who_applies(nodes: &BTreeMap<String, NodeRow>, revision: Revision) {
     let applied = nodes.values().filter(|row| row.has(revision)).count();
-    println!("applied by {applied} of {}", nodes.len());
+    match nodes.len() {
+        0 => println!("no node is there to apply it"),
+        there => println!("applied by {applied} of {there}"),
+    }
     for (name, row) in nodes.iter().filter(|(_, row)| !row.has(revision)) {
         println!("  {name}: {}", row.settings());
     }
@@ -396,7 +420,10 @@ fn whoami() -> String {
     let user = ["USER", "LOGNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok());
-    let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+    let user = user.unwrap_or_else(|| match rustix::process::getuid() {
+        id if id.is_root() => "root".to_owned(),
+        id => format!("uid {}", id.as_raw()),
+    });
     format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())
 }
 

@@ -142,6 +142,24 @@ impl Arena {
         }
     }
 
+    /// Waits until a sentinel may act again: a primary that is lost within half a minute after another one waits for Patroni, which is
+    /// no single fault.
+    ///
+    /// # Errors
+    /// It still may not.
+    pub fn wait_until_watched(&self, within: Duration) -> Result<()> {
+        let began = Instant::now();
+        while self.nemesis.look()?.sentinel_rests {
+            ensure!(
+                began.elapsed() < within,
+                "no sentinel may act after {} s",
+                within.as_secs()
+            );
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
     /// Walks the whole journal: copies it out of PostgreSQL, block by block with every hash compared, and has the copy's
     /// chain, results and balances verified by a replay. Nodes are stopped meanwhile. Gives what the verification says.
     ///

@@ -42,6 +42,8 @@ const HEALTHY_WITHIN: Duration = Duration::from_secs(120);
 const AGREE_WITHIN: Duration = Duration::from_secs(20);
 /// How long the SQL projection may take to show what the writer shows.
 const PROJECTED_WITHIN: Duration = Duration::from_secs(60);
+/// A sentinel that acted rests for half a minute.
+const WATCHED_WITHIN: Duration = Duration::from_secs(60);
 /// Violations of a round that are told in full.
 const TOLD_MAX: usize = 8;
 
@@ -110,6 +112,7 @@ pub async fn run(
 ) -> Result<(Outcome, Sealed)> {
     let mut random = StdRng::seed_from_u64(plan.seed);
     block_in_place(|| arena.wait_until_healthy(HEALTHY_WITHIN)).context("before the round")?;
+    block_in_place(|| arena.wait_until_watched(WATCHED_WITHIN))?;
     let panics = block_in_place(|| arena.panics());
     make_accounts(arena, world).await?;
     let record = Arc::new(Record::default());

@@ -9,8 +9,11 @@ use crate::table::Table;
 use crate::{
     ClusterError, DurabilityMode, Host, HostName, Local, ProcessKind, ProcessState, Role, runtime_api,
 };
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -43,6 +46,8 @@ pub struct Status {
     pub projection: Option<HostName>,
     /// The host that holds the shared address; none if there is not exactly one.
     pub address_holder: Option<HostName>,
+    /// Whether a sentinel acted within the last half minute: until that has passed, a further lost primary waits for Patroni's ttl.
+    pub sentinel_rests: bool,
     /// Whether a supervisor keeps the processes.
     pub supervised: bool,
     /// Hosts that are cut off from each other.
@@ -108,6 +113,8 @@ pub struct EtcdStatus {
     pub leads: bool,
     /// Whether it can reach a majority.
     pub has_quorum: bool,
+    /// Whether it shows that a sentinel removed Patroni's leader key within the last half minute.
+    pub sentinel_rests: bool,
 }
 
 /// A PostgreSQL server, as its Patroni sees it.
@@ -207,6 +214,10 @@ pub fn observe(local: &Local) -> Result<Status, ClusterError> {
         projection: only(&hosts, |host| host.projection.as_ref().is_some_and(|p| p.active)),
         etcd_leader: only(&hosts, |host| host.etcd.as_ref().is_some_and(|e| e.leads)),
         address_holder: only(&hosts, |host| host.holds_address == Some(true)),
+        sentinel_rests: hosts
+            .iter()
+            .filter_map(|host| host.etcd.as_ref())
+            .any(|etcd| etcd.sentinel_rests),
         supervised: table.has_supervisor(),
         cuts: cuts(local.directory())?,
         bad_lines: bad_lines(local.directory())?,
@@ -303,6 +314,23 @@ fn etcd(local: &Local, host: &Host) -> Option<EtcdStatus> {
     Some(EtcdStatus {
         leads: leader.is_some() && leader == own,
         has_quorum: health.is_ok_and(|answer| answer.status == 200),
+        sentinel_rests: has_key(
+            endpoint,
+            &format!("/shanraq/{}/sentinel/damping", local.topology().name),
+        ),
+    })
+}
+
+/// Whether a member of etcd shows a key; what it shows may be old.
+fn has_key(endpoint: SocketAddr, key: &str) -> bool {
+    let key = STANDARD.encode(key);
+    let question = format!(r#"{{"key":"{key}","count_only":true,"serializable":true}}"#);
+    let answer = post(endpoint, "/v3/kv/range", &question, ANSWER_WITHIN);
+    // Counts are told as text, and only where there are any.
+    answer.is_ok_and(|answer| {
+        answer
+            .json(endpoint)
+            .is_ok_and(|body| body.get("count").is_some())
     })
 }
 

@@ -5,7 +5,10 @@ use simulator::{ClusterCanary, ClusterOptions, ClusterStatistics, kept_cluster_s
 /// How many seeds are tried to find a canary.
 const TRIED: u64 = 700;
 /// Canaries that need a rare order of events, with the seed from which on they are looked for.
-const FROM: [(ClusterCanary, u64); 1] = [(ClusterCanary::AnyTerm, 2_400)];
+const FROM: [(ClusterCanary, u64); 2] = [
+    (ClusterCanary::AnyTerm, 2_400),
+    (ClusterCanary::UnconfirmedRead, 6_000),
+];
 /// Seeds that are run without one.
 const SHORT: std::ops::Range<u64> = 1..400;
 

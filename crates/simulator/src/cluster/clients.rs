@@ -169,6 +169,7 @@ impl World {
                 for place in &self.nodes {
                     place.clock.advance(passed);
                 }
+                self.right.advance(passed);
                 command.body
             }
         };

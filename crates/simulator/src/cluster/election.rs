@@ -78,6 +78,15 @@ impl Election {
         told
     }
 
+    /// A node gives up what it holds, as far as it reaches etcd.
+    pub fn resign(&mut self, node: usize) {
+        let belief = &mut self.beliefs[node];
+        belief.leads = None;
+        if !belief.is_cut_off && self.writer.is_some_and(|(holder, _)| holder == node) {
+            self.writer = None;
+        }
+    }
+
     /// A linearizable read of the key: whether it is of that node's term.
     pub fn confirms(&self, node: usize, revision: Revision) -> bool {
         !self.beliefs[node].is_cut_off && self.writer == Some((node, revision))

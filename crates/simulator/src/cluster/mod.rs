@@ -4,6 +4,7 @@
 //! and what must be true of them. Must not: start threads, sleep, read the real clock or disk. Same seed, same run.
 
 mod clients;
+mod clocks;
 mod election;
 mod journal;
 mod patroni;
@@ -40,11 +41,13 @@ pub enum ClusterCanary {
     AnyServer,
     /// A writer that was elected anew answers before it took the journal over for that term.
     AnyTerm,
+    /// A node takes over whatever its clock says.
+    AnyClock,
 }
 
 impl ClusterCanary {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::UnconditionalAppend,
         Self::TrustedCommit,
         Self::Unfenced,
@@ -53,6 +56,7 @@ impl ClusterCanary {
         Self::TentativeFollower,
         Self::AnyServer,
         Self::AnyTerm,
+        Self::AnyClock,
     ];
 }
 

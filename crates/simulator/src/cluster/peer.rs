@@ -3,6 +3,7 @@
 
 use super::journal::{FakeJournal, is_pending, open};
 use super::reader::FakeReader;
+use super::world::NODES;
 use crossbeam_channel::{Receiver, Sender};
 use history::FullSpeed;
 use journal::{Block, BlockReader, Head, Journal, Term, WriterId};
@@ -59,6 +60,8 @@ pub struct Life {
     pub asked_at: Option<u64>,
     /// What it answered to the question of that moment.
     pub how_far: Option<(u64, Height)>,
+    /// Whose clocks it has heard of.
+    pub heard: [bool; NODES],
     /// The election's term for which it took the journal over; it writes as soon as it applied what stands before.
     pub promoted_for: Option<u64>,
     /// The election was asked again after that, and it was still the writer.
@@ -97,6 +100,7 @@ impl Life {
             fresh_as_of: None,
             asked_at: None,
             how_far: None,
+            heard: [false; NODES],
             promoted_for: None,
             is_confirmed: false,
             background: Background {

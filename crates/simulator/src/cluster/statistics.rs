@@ -58,6 +58,8 @@ counts! {
     terms: "terms begun",
     /// Attempts to begin one that failed.
     failed_terms: "terms not begun",
+    /// Nodes that were elected and left it to others, their clocks being ahead.
+    ahead: "elections given up for a clock that is ahead",
     /// Writers whose append was refused.
     stepped_down: "writers that stepped down",
     /// Writers whose append had no known outcome.

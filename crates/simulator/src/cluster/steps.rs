@@ -39,6 +39,7 @@ impl World {
         for place in &self.nodes {
             place.clock.advance(1_000_000);
         }
+        self.right.advance(1_000_000);
         let believe = (0..NODES).filter(|node| self.place(*node) == Where::Here).count();
         self.statistics.double_beliefs += u64::from(believe > 1);
         let primaries = self
@@ -216,7 +217,9 @@ impl World {
         let lease = self
             .random
             .random_range(self.faults.lease / 4..=self.faults.lease);
-        if let Some(told) = self.election.look(node, self.boot + lease, true) {
+        self.ask_for_clocks(node);
+        let may_write = !self.is_ahead(node, None);
+        if let Some(told) = self.election.look(node, self.boot + lease, may_write) {
             self.statistics.elections += u64::from(told.contains("elected"));
             self.note(told);
         }

@@ -2,6 +2,7 @@
 //! its steps means.
 
 use super::clients::Clients;
+use super::clocks::{SPREAD_NS, set_one_wrong};
 use super::election::Election;
 use super::journal::{FakeJournal, Shared};
 use super::patroni::Patroni;
@@ -17,7 +18,7 @@ use journal::{AppendError, Block, WriterId};
 use ledger::Height;
 use ledger_model::Generator;
 use node::parts::{Reading, recover};
-use node::{NodeError, NodeOptions, Source};
+use node::{Clock, NodeError, NodeOptions, Source};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use std::collections::VecDeque;
@@ -70,6 +71,8 @@ pub struct World {
     /// Steps, as a clock that never jumps.
     pub(super) boot: u64,
     pub(super) nodes: Vec<Place>,
+    /// The clock that no node has: it was set right and never jumps.
+    pub(super) right: SimClock,
     /// Which node reaches which.
     pub(super) links: [[bool; NODES]; NODES],
     pub(super) servers: Shared,
@@ -91,7 +94,8 @@ impl World {
         seed_entropy(seed);
         let profile = Profile::draw(&mut random);
         let faults = draw_faults(&mut random);
-        let nodes = (0..NODES).map(|_| new_place(&mut random, &profile)).collect();
+        let nodes: Vec<Place> = (0..NODES).map(|_| new_place(&mut random, &profile)).collect();
+        set_one_wrong(&nodes);
         let mut servers = Servers::new(random.next_u64(), NODES);
         servers.is_unconditional = canary == Some(ClusterCanary::UnconditionalAppend);
         let patroni = Patroni::new(canary == Some(ClusterCanary::Unfenced));
@@ -104,6 +108,7 @@ impl World {
             keys: KeyRing::new(DataKey::new(KeyId(1), [0x5a; 32])),
             boot: 0,
             nodes,
+            right: SimClock::new(profile.shape.start),
             links: [[true; NODES]; NODES],
             servers: Arc::new(Mutex::new(servers)),
             patroni,
@@ -146,6 +151,7 @@ impl World {
 
     /// Takes in a block that a writer says is final, and so every reader must agree with for ever.
     pub(super) fn adopt(&mut self, block: &Block) -> Result<(), Broken> {
+        self.check_time(block)?;
         if block.height > self.truth.head() {
             self.truth.adopt(block)?;
             self.statistics.blocks += 1;
@@ -234,6 +240,15 @@ impl World {
         let leads = self.election.term_now(node, self.boot);
         let writer = WriterId(u128::from(self.random.next_u64()) | 1 << 100);
         let from = Height(self.truth.head().0 + 1);
+        let begins = |life: &Life| life.takes_blocks() && life.promoted_for.is_none();
+        let begins = leads.is_some() && self.nodes[node].life.as_ref().is_some_and(begins);
+        // PostgreSQL's clock is right here.
+        if begins && self.is_ahead(node, Some(self.right.now())) {
+            self.statistics.ahead += 1;
+            self.note(format!("node {node} is ahead and leaves it to others"));
+            self.election.resign(node);
+            return Ok(());
+        }
         let Place { life, clock, .. } = &mut self.nodes[node];
         let Some(life) = life
             .as_mut()
@@ -287,7 +302,7 @@ fn new_place(random: &mut StdRng, profile: &Profile) -> Place {
         .create_directory(Path::new(DIRECTORY))
         .expect("nothing fails yet");
     let clock = SimClock::new(profile.shape.start);
-    clock.advance(random.random_range(0..2_000_000_000));
+    clock.advance(random.random_range(0..SPREAD_NS));
     Place {
         storage,
         clock,

@@ -1,6 +1,7 @@
 //! Where a request of a cluster is answered: here, or at the writer. Owns: what each path needs, the promise of reads, and
 //! passing requests on. Must not: look into a body; what is passed on is passed on as it came.
 
+use crate::bounds::LiveBounds;
 use crate::edge::Edge;
 use crate::error::{ApiError, Place as Where};
 use axum::body::Body;
@@ -121,14 +122,15 @@ fn need(method: &Method, path: &str) -> Need {
     }
 }
 
-fn consistency(headers: &HeaderMap) -> Result<Consistency, ApiError> {
+fn consistency(headers: &HeaderMap, bounds: &LiveBounds) -> Result<Consistency, ApiError> {
     let Some(value) = headers.get(CONSISTENCY) else {
         return Ok(Consistency::Linearizable);
     };
     let bounded = |text: &str| {
         let (name, age) = text.split_once(';')?;
         let age = age.trim().strip_prefix("max-age-ms=")?.parse().ok()?;
-        (name.trim() == "bounded").then_some(Consistency::Bounded(Duration::from_millis(age)))
+        let age = bounds.bounded_age(Duration::from_millis(age));
+        (name.trim() == "bounded").then_some(Consistency::Bounded(age))
     };
     match value.to_str().map(str::trim) {
         Ok("linearizable") => Ok(Consistency::Linearizable),
@@ -150,11 +152,7 @@ pub(crate) async fn place(State(edge): State<Edge>, request: Request, next: Next
     let headers = request.headers();
     let (is_grpc, is_forwarded) = (is_grpc(headers), headers.contains_key(FORWARDED_BY));
     let need = need(request.method(), request.uri().path());
-    let place = match consistency(headers) {
-        Ok(Consistency::Bounded(age)) => {
-            let age = edge.config.bounds.bounded_age(age);
-            cluster.place(need, Consistency::Bounded(age)).await
-        }
+    let place = match consistency(headers, &edge.config.bounds) {
         Ok(consistency) => cluster.place(need, consistency).await,
         Err(error) => return refuse(error, is_grpc),
     };
@@ -245,6 +243,7 @@ fn refuse(error: ApiError, is_grpc: bool) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds::RequestBounds;
 
     #[test]
     fn what_changes_the_ledger_needs_the_writer_and_what_asks_needs_its_state() {
@@ -274,17 +273,30 @@ mod tests {
 
     #[test]
     fn a_consistency_is_one_of_three_and_anything_else_is_refused_by_name() {
+        let bounds = LiveBounds::default();
         let read = |text: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(CONSISTENCY, HeaderValue::from_static(text));
-            consistency(&headers)
+            consistency(&headers, &bounds)
         };
-        assert_eq!(consistency(&HeaderMap::new()), Ok(Consistency::Linearizable));
+        assert_eq!(
+            consistency(&HeaderMap::new(), &bounds),
+            Ok(Consistency::Linearizable)
+        );
         assert_eq!(read("linearizable"), Ok(Consistency::Linearizable));
         assert_eq!(read("any"), Ok(Consistency::Any));
         let bounded = Consistency::Bounded(Duration::from_millis(250));
         assert_eq!(read("bounded; max-age-ms=250"), Ok(bounded));
         assert_eq!(read("bounded;max-age-ms=250"), Ok(bounded));
+        bounds.set(&RequestBounds {
+            bounded_age_max_ms: 250,
+            ..RequestBounds::default()
+        });
+        assert_eq!(
+            read("bounded; max-age-ms=60000"),
+            Ok(bounded),
+            "the greatest that counts"
+        );
         for wrong in [
             "",
             "bounded",

@@ -1,7 +1,8 @@
 //! REST as a client sees it, against a real node.
 
 use crate::support::Server;
-use api::ApiConfig;
+use api::{ApiConfig, RequestBounds, SettingsStatus};
+use node::{Bounds, NodeOptions};
 use serde_json::{Value, json};
 
 async fn with_accounts() -> Server {
@@ -378,5 +379,56 @@ async fn overload_is_429_with_a_delay_and_nothing_done() {
     assert!(refused.header("retry-after").is_some());
     let found = server.post("/v1/accounts/lookup", r#"{"ids":[1,2]}"#).await.ok();
     assert_eq!(found["accounts"], json!([]));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bounds_that_are_changed_while_it_serves_count_from_the_next_request_on() {
+    let config = ApiConfig::default();
+    let mut bounds = Bounds::of(&NodeOptions::new("unused"));
+    let server = Server::start_with(config.clone(), |_| {}).await;
+    let account = r#"{"accounts":[{"id":1,"ledger":1,"code":1}]}"#;
+    bounds.queue_requests_max = 0;
+    bounds.overload_retry_ms = 700;
+    server.node.set_bounds(&bounds);
+    let problem = server.post("/v1/accounts", account).await.problem(429);
+    assert_eq!(problem["retry_after_ms"], 700);
+    bounds.queue_requests_max = 1;
+    server.node.set_bounds(&bounds);
+    let created = server.post("/v1/accounts", account).await.ok();
+    assert_eq!(created["results"][0]["result"], "created");
+
+    let five_seconds = [("request-timeout", "5s")];
+    assert_eq!(
+        server.send("GET", "/v1/ledgers", &five_seconds, b"").await.status,
+        200
+    );
+    config.bounds.set(&RequestBounds {
+        timeout_max_ms: 2_000,
+        ..RequestBounds::default()
+    });
+    let refused = server.send("GET", "/v1/ledgers", &five_seconds, b"").await;
+    assert!(
+        refused.problem(400)["detail"]
+            .as_str()
+            .unwrap()
+            .contains("2000ms")
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_tells_which_settings_are_applied_once_some_are_followed() {
+    let config = ApiConfig::default();
+    let server = Server::start_with(config.clone(), |_| {}).await;
+    assert_eq!(server.get("/status").await.ok()["settings"], Value::Null);
+    config.settings.set(SettingsStatus {
+        version: Some(7),
+        origin: "copy",
+        problem: Some("CFG-0002".to_owned()),
+    });
+    let told = server.get("/status").await.ok();
+    let expected = json!({ "version": "7", "origin": "copy", "problem": "CFG-0002" });
+    assert_eq!(told["settings"], expected);
     server.stop().await;
 }

@@ -1,10 +1,9 @@
 //! A real node behind a real listener, and a plain HTTP/1.1 client.
 
-use api::{ApiConfig, LiveBounds, RequestBounds};
+use api::{ApiConfig, RequestBounds};
 use node::{Node, NodeOptions};
 use serde_json::Value;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,13 +30,13 @@ impl Server {
         Self::start_with(ApiConfig::default(), |_| {}).await
     }
 
-    pub async fn start_with(mut config: ApiConfig, change: impl FnOnce(&mut NodeOptions)) -> Self {
+    pub async fn start_with(config: ApiConfig, change: impl FnOnce(&mut NodeOptions)) -> Self {
         // A busy machine's disk was seen to stand still for 40 s; no test here is about that.
         let bounds = RequestBounds::default();
-        config.bounds = Arc::new(LiveBounds::new(&RequestBounds {
+        config.bounds.set(&RequestBounds {
             default_timeout_ms: bounds.timeout_max_ms,
             ..bounds
-        }));
+        });
         let directory = tempfile::tempdir().unwrap();
         let mut options = NodeOptions::new(directory.path());
         options.disk_reserve_bytes = 1 << 20;

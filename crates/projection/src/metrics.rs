@@ -181,3 +181,20 @@ fn now_ns() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| now.as_nanos() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hangs_is_overdue_until_there_is_a_sign_of_life() {
+        let metrics = Metrics::default();
+        assert!(!metrics.is_overdue(), "nothing is under way");
+        metrics.is_due_within(Duration::ZERO);
+        while !metrics.is_overdue() {
+            std::thread::yield_now();
+        }
+        metrics.is_due_within(Duration::from_secs(3_600));
+        assert!(!metrics.is_overdue());
+    }
+}

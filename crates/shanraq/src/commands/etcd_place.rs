@@ -87,3 +87,52 @@ impl Reach {
         Ok(!answer.kvs.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        place: EtcdPlace,
+    }
+
+    fn place(words: &[&str]) -> EtcdPlace {
+        Line::try_parse_from([&["test"], words].concat()).unwrap().place
+    }
+
+    /// Two hosts, one of which has etcd.
+    const TOPOLOGY: &str = "name = \"bank\"\nnodes = false\n[durability]\nmode = \"local\"\n\
+        [ports]\netcd_client = 12379\n\
+        [[hosts]]\nname = \"h1\"\naddress = \"192.0.2.1\"\nroles = [\"etcd\", \"postgres\"]\n\
+        [[hosts]]\nname = \"h2\"\naddress = \"192.0.2.2\"\nroles = [\"balancer\"]\n";
+
+    #[test]
+    fn etcd_is_found_by_its_addresses_or_a_topology_or_a_clusters_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("cluster.toml");
+        std::fs::write(&file, TOPOLOGY).unwrap();
+        let (folder, file) = (directory.path().to_str().unwrap(), file.to_str().unwrap());
+        let found = (vec!["http://192.0.2.1:12379".to_owned()], "bank".to_owned());
+        assert_eq!(place(&["--topology", file]).endpoints().unwrap(), found);
+        assert_eq!(place(&["--dir", folder]).endpoints().unwrap(), found);
+        let given = place(&["--etcd", "http://a:1,http://b:2", "--dir", folder]);
+        let (endpoints, _) = given.endpoints().unwrap();
+        assert_eq!(endpoints, ["http://a:1", "http://b:2"]);
+        let gone = directory.path().join("gone");
+        let refused = place(&["--dir", gone.to_str().unwrap()]).endpoints().unwrap_err();
+        assert!(
+            format!("{refused:#}").contains("--etcd names another"),
+            "{refused:#}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_ledger_and_addresses_that_cannot_be_are_refused_by_name() {
+        let refused = |words: &[&str]| format!("{:#}", place(words).reach().err().unwrap());
+        assert!(refused(&["--etcd", "http://a:1", "--ledger", "a/b"]).contains("ledger: "));
+        assert!(refused(&["--etcd", "http://a b"]).contains("--etcd"));
+    }
+}

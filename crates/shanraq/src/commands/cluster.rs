@@ -617,7 +617,9 @@ fn status(place: &Place, json: bool) -> Result<bool> {
         println!("  ! {problem}");
     }
     if status.sentinel_rests {
-        println!("  a sentinel acted within the last half minute: a primary lost now waits for Patroni's ttl");
+        println!(
+            "  a sentinel acted within the last half minute: a primary lost now waits for Patroni's ttl"
+        );
     }
     if let (Some(shared), Some(holder)) = (local.topology().shared_address, &status.address_holder) {
         println!("shared {} at {holder}", shared.address);

@@ -20,15 +20,20 @@ const RECYCLED: u32 = 32;
 /// In this order; the peer is compared with the first.
 const WORKLOADS: &[&str] = &["batch", "single", "open-100k"];
 
+/// What `shanraq cluster render` writes for a host's kernel; the file is held against it by a test.
+const RENDERED: &str = include_str!("../../crates/cluster/tests/golden/three/h1/sysctl/shanraq.conf");
+
 /// Measures and prints.
 pub fn run(options: &Options, folder: &Path, machine: &Machine) -> Result<()> {
     let binary = options.binary()?;
     make_reachable(folder)?;
+    let kernel = Kernel::tune()?;
     // Three servers share the memory.
     let settings = settings(machine.memory_mib / 3, options.settings());
     if !options.is_json() {
         println!("machine   {machine}\ncommand   {}", command_line());
         println!("durable   flushed by the primary and one of two standbys before the answer");
+        println!("kernel    {}", kernel.shown());
     }
     let mut ours = Vec::new();
     for workload in WORKLOADS.iter().filter(|name| options.wants(name)) {
@@ -52,7 +57,7 @@ pub fn run(options: &Options, folder: &Path, machine: &Machine) -> Result<()> {
         let workloads: Vec<Value> = ours.into_iter().map(|(.., report)| report).collect();
         let report = json!({
             "machine": machine, "command": command_line(), "settings": settings, "shanraq": workloads,
-            "peer": peer, "batch_to_peer": ratio,
+            "peer": peer, "batch_to_peer": ratio, "kernel": kernel.shown(),
         });
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -64,6 +69,64 @@ pub fn run(options: &Options, folder: &Path, machine: &Machine) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The kernel's settings as rendered for a host, for as long as this lives. Without the right to change them they stay as they are.
+struct Kernel {
+    /// Path below `/proc/sys`, and what was there.
+    before: Vec<(PathBuf, String)>,
+    changed: bool,
+}
+
+impl Kernel {
+    fn tune() -> Result<Self> {
+        let mut kernel = Self {
+            before: Vec::new(),
+            changed: true,
+        };
+        for (name, value) in RENDERED.lines().filter_map(|line| line.split_once(" = ")) {
+            let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+            let before = std::fs::read_to_string(&path)?;
+            // Setting an absolute bound empties the relative one, which is put back in its stead.
+            let relative = path.with_file_name(name.replace("vm.", "").replace("_bytes", "_ratio"));
+            let of_ratio = before.trim() == "0" && relative != path;
+            let kept = match of_ratio {
+                true => (relative.clone(), std::fs::read_to_string(&relative)?),
+                false => (path.clone(), before),
+            };
+            if std::fs::write(&path, value).is_err() {
+                kernel.changed = false;
+                continue;
+            }
+            kernel.before.push(kept);
+        }
+        Ok(kernel)
+    }
+
+    fn shown(&self) -> String {
+        match self.changed {
+            true => RENDERED
+                .lines()
+                .filter(|line| line.contains(" = "))
+                .collect::<Vec<_>>()
+                .join("  "),
+            false => "as it was: not root".to_owned(),
+        }
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        for (path, value) in &self.before {
+            if let Err(error) = std::fs::write(path, value) {
+                eprintln!(
+                    "{} could not be put back to {}: {error}",
+                    path.display(),
+                    value.trim()
+                );
+            }
+        }
+    }
 }
 
 fn print_line(name: &str, figures: &Figures) {

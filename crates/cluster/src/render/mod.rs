@@ -14,10 +14,11 @@ mod pgbouncer;
 mod postgres;
 mod projection;
 mod roles;
+mod sysctl;
 mod systemd;
 
 use crate::files::{FileOwner, RenderedFile};
-use crate::{Host, Machine, ProcessKind, Secrets, Topology};
+use crate::{Host, Machine, ProcessKind, Role, Secrets, Topology};
 
 pub(crate) use node::FILE as NODE_FILE;
 pub use postgres::server_settings;
@@ -65,6 +66,9 @@ pub fn render(topology: &Topology, host: &Host, machine: Machine, secrets: &Secr
         }
     }
     files.extend(systemd::files(topology, host));
+    if host.has(Role::Postgres) || host.has(Role::Etcd) {
+        files.push(sysctl::file());
+    }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files
 }

@@ -1,0 +1,17 @@
+//! Settings of a host's kernel, for `/etc/sysctl.d`.
+
+use super::{HEADER, root};
+use crate::files::RenderedFile;
+
+/// What is written and not flushed is sent to the disk steadily. Gathered for half a minute, as the kernel does by itself, it goes out at
+/// once, and every flush of a log waits behind it.
+pub fn file() -> RenderedFile {
+    let text = format!(
+        "# {HEADER}
+# Data goes to the disk in small parts all the time, so that no flush of a log waits behind half a minute of it.
+vm.dirty_background_bytes = 8388608
+vm.dirty_writeback_centisecs = 20
+"
+    );
+    root("sysctl/shanraq.conf", text)
+}

@@ -95,6 +95,7 @@ faults! {
     ClockAhead "clock-ahead" Recovery "the next writer's clock is an hour ahead when it takes over";
     ClockBehind "clock-behind" Recovery "the next writer's clock is an hour behind when it takes over";
     Handover "handover" Recovery "no fault: the writer hands over by command";
+    RollingNodes "rolling-nodes" Recovery "each node in turn, stopped in good order and started";
     RollingRestart "rolling-restart" Recovery "node, PostgreSQL, etcd and HAProxy of each host in turn, in good order";
     TwoAtOnce "two-at-once" Patience "two of the kills and freezes at one moment, on hosts drawn apart";
 }

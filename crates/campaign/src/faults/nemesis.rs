@@ -123,7 +123,11 @@ impl Nemesis {
             Fault::HostEtcdSilent => self.lose_silently(leader),
             Fault::FastShutdown => self.order(Verb::Stop, primary, Some(Postgres)),
             Fault::EtcdQuorum => self.end_quorum(cast, random),
-            Fault::RollingRestart => self.restart_all(cast),
+            Fault::RollingNodes => self.restart(cast, &[ProcessKind::Node]),
+            Fault::RollingRestart => {
+                use ProcessKind::{Etcd, Haproxy, Node, Postgres};
+                self.restart(cast, &[Node, Etcd, Haproxy, Postgres])
+            }
             Fault::Handover => self.hand_over(),
             Fault::TwoAtOnce => self.two_at_once(cast, random),
             Fault::DataFull => disks::fill(&self.local, self.host(primary)?, disks::Which::Data),
@@ -284,15 +288,11 @@ impl Nemesis {
         shell::run(&program, &["cluster", "handover", "--dir", &directory])
     }
 
-    fn restart_all(&self, cast: &Cast) -> Result<String> {
+    fn restart(&self, cast: &Cast, kinds: &[ProcessKind]) -> Result<String> {
         for host in cast.hosts() {
-            for kind in [
-                ProcessKind::Node,
-                ProcessKind::Etcd,
-                ProcessKind::Haproxy,
-                ProcessKind::Postgres,
-            ] {
+            for &kind in kinds {
                 self.order(Verb::Stop, host, Some(kind))?;
+                // Patroni starts a stopped PostgreSQL by itself.
                 if kind != ProcessKind::Postgres {
                     self.wait("a process ends", || Ok(self.is_down(&self.look()?, host, kind)))?;
                     self.order(Verb::Start, host, Some(kind))?;
@@ -300,7 +300,11 @@ impl Nemesis {
                 self.wait("the cluster is healthy again", || Ok(self.look()?.healthy))?;
             }
         }
-        Ok("stop and start node, etcd, HAProxy and PostgreSQL of each host in turn".to_owned())
+        let names: Vec<_> = kinds.iter().map(|kind| kind.as_str()).collect();
+        Ok(format!(
+            "stop and start {} of each host in turn",
+            names.join(", ")
+        ))
     }
 
     fn is_down(&self, status: &Status, host: &HostName, kind: ProcessKind) -> bool {

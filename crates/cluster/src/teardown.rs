@@ -1,6 +1,6 @@
 //! The end of a cluster on this machine: every process by its identity, in an order that loses nothing.
 
-use crate::process::Identity;
+use crate::process::{self, Identity};
 use crate::supervisor::signal_tree;
 use crate::table::{Table, postgres_processes};
 use crate::{ClusterError, HostMode, HostName, Local, ProcessKind, links};
@@ -98,6 +98,8 @@ fn end_group(group: &Living, within: Duration) {
 fn wait(within: Duration, mut done: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + within;
     loop {
+        // Patroni waits for the postmaster that it stopped, and a dead one that nobody buried lives for it.
+        process::bury_orphans();
         if done() {
             return true;
         }

@@ -70,6 +70,20 @@ impl Client {
         })
     }
 
+    pub(crate) fn channel(&self, url: &str) -> Option<Channel> {
+        let found = self.endpoints.iter().find(|(known, _)| known == url);
+        found.map(|(_, channel)| channel.clone())
+    }
+
+    pub(crate) fn channels_beside(&self, url: &str) -> Vec<Channel> {
+        let others = self.endpoints.iter().filter(|(known, _)| known != url);
+        others.map(|(_, channel)| channel.clone()).collect()
+    }
+
+    pub(crate) fn attempt(&self) -> Duration {
+        self.attempt
+    }
+
     /// Tells when another endpoint is asked first.
     #[must_use]
     pub fn moves(&self) -> watch::Receiver<usize> {

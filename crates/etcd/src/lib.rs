@@ -6,6 +6,7 @@
 mod client;
 mod error;
 mod keys;
+mod maintenance;
 pub mod proto;
 
 pub use client::{Client, keep_alive, read};

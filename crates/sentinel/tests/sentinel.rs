@@ -55,13 +55,17 @@ struct World {
 
 impl World {
     fn start() -> Self {
+        Self::with_etcds(1)
+    }
+
+    fn with_etcds(count: usize) -> Self {
         let patronis = vec![
             Patroni::start("crashed", "primary"),
             Patroni::start("running", "replica"),
             Patroni::start("running", "replica"),
         ];
         let world = Self {
-            etcd: etcd_servers::Servers::start(1),
+            etcd: etcd_servers::Servers::start(count),
             patronis,
         };
         // A port that was free a moment ago: PostgreSQL is not there.
@@ -163,6 +167,18 @@ fn two_sentinels_remove_a_dead_primarys_key_once_and_not_again_for_a_while() {
     wait_for_reason(&sentinels, Why::Damped);
     assert_eq!(removed(), 1);
     assert!(world.get("/service/c/leader").is_some());
+}
+
+#[test]
+fn etcds_leader_is_moved_off_the_host_of_a_primary_that_is_well() {
+    let world = World::with_etcds(3);
+    let led = world.etcd.leader();
+    let mut options = world.options("h1");
+    options.local_etcd = Some(world.etcd.endpoints()[led].clone());
+    let sentinel = Sentinel::start(options, || Some(Instant::now())).unwrap();
+    wait("another member to lead", || world.etcd.leader() != led);
+    wait("a report of it", || sentinel.report().leaders_moved == 1);
+    assert!(world.get("/service/c/leader").is_some(), "Patroni's leader stays");
 }
 
 #[test]

@@ -77,7 +77,18 @@ impl ClusterConfig {
         let name = self.name.as_str().into();
         let mut options = SentinelOptions::new(&config.scope, name, nodes, self.etcd.clone());
         options.local_postgres.clone_from(&config.local_postgres);
+        options.local_etcd = self.local_etcd();
         Some(options)
+    }
+
+    /// The member of etcd at this node's own address.
+    fn local_etcd(&self) -> Option<String> {
+        let (host, _) = self.advertise.rsplit_once(':')?;
+        let is_here = |url: &&String| {
+            let place = url.split_once("://").map_or(url.as_str(), |(_, place)| place);
+            place.rsplit_once(':').is_some_and(|(other, _)| other == host)
+        };
+        self.etcd.iter().find(is_here).cloned()
     }
 
     /// What the election is told.

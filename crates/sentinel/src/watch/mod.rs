@@ -4,6 +4,7 @@
 //! Patroni's leader key in one transaction, and stopping a PostgreSQL on this host that takes no sessions. Must not: choose
 //! a primary (Patroni does), end a lease (the member key hangs on it), or be needed: without it Patroni heals by itself.
 
+mod apart;
 mod decide;
 mod options;
 mod probe;
@@ -16,6 +17,7 @@ pub use options::SentinelOptions;
 pub use window::{Condition, Look, Row, Term, Window};
 
 use crate::{SentinelError, ServerName};
+use apart::Apart;
 use etcd::proto::{KeyValue, TxnRequest};
 use etcd::{Client, LeaseId, compare_absent, compare_modified, compare_value, delete, put, under};
 use scene::{Reading, SentinelPaths, Statement};
@@ -40,6 +42,8 @@ pub struct Report {
     pub keys_removed: u64,
     /// How often this node stopped its PostgreSQL.
     pub servers_stopped: u64,
+    /// How often this node moved etcd's leadership off the primary's host.
+    pub leaders_moved: u64,
     /// What it sees that is wrong, and for how long.
     pub sees: Option<(Condition, Duration)>,
     /// Why it does nothing; none before the first round, and where it did something.
@@ -126,6 +130,7 @@ struct Watcher {
     lease: Option<(LeaseId, Instant)>,
     has_stated: bool,
     vetoed: Option<Instant>,
+    apart: Apart,
 }
 
 impl Watcher {
@@ -143,6 +148,7 @@ impl Watcher {
             lease: None,
             has_stated: false,
             vetoed: None,
+            apart: Apart::default(),
             options,
             acknowledged,
             report,
@@ -181,7 +187,35 @@ impl Watcher {
         let reading = self.read().await?;
         self.hear(&reading, before);
         self.reading = Some(reading);
-        self.act().await
+        self.act().await?;
+        self.keep_apart().await;
+        Ok(())
+    }
+
+    /// Moves etcd's leader off this host if the primary is here and well.
+    async fn keep_apart(&mut self) {
+        let Some(member) = &self.options.local_etcd else {
+            return;
+        };
+        let scene = self.reading.as_ref().map(|reading| &reading.scene);
+        let is_here = scene.is_some_and(|scene| {
+            let leads = scene
+                .term
+                .as_ref()
+                .is_some_and(|term| term.leader == self.options.name);
+            leads && !scene.off && self.window.row().is_none()
+        });
+        if !self.apart.is_due(is_here, Instant::now()) {
+            return;
+        }
+        match self.etcd.move_leader_from(member).await {
+            Ok(true) => {
+                tracing::info!("etcd's leadership was moved off the primary's host");
+                self.report.lock().expect("nobody panics").leaders_moved += 1;
+            }
+            Ok(false) => {}
+            Err(error) => tracing::debug!(%error, "whether etcd's leader is here is not known"),
+        }
     }
 
     async fn look(&self) -> Option<Look> {

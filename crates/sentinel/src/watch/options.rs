@@ -16,6 +16,8 @@ pub struct SentinelOptions {
     pub nodes: BTreeSet<ServerName>,
     /// etcd's client addresses, `http://host:port`.
     pub etcd: Vec<String>,
+    /// Which of these is this host's own member, if it has one: the leadership of etcd is moved off it while the primary is here.
+    pub local_etcd: Option<String>,
     /// The data directory of this host's PostgreSQL, if it has one.
     pub local_postgres: Option<PathBuf>,
     /// How often it looks, in ms, 50 to 1000. Default: 250.
@@ -33,6 +35,7 @@ impl SentinelOptions {
             name,
             nodes,
             etcd,
+            local_etcd: None,
             local_postgres: None,
             every_ms: 250,
             window_ms: 1000,
@@ -43,6 +46,11 @@ impl SentinelOptions {
         let refuse = |field, reason: String| Err(SentinelError::Option { field, reason });
         if self.etcd.is_empty() {
             return refuse("etcd", "is empty".into());
+        }
+        if let Some(member) = &self.local_etcd
+            && !self.etcd.contains(member)
+        {
+            return refuse("local_etcd", format!("({member}) is none of `etcd`"));
         }
         if !self.nodes.contains(&self.name) {
             return refuse("name", format!("({}) is none of the nodes", self.name));
@@ -104,6 +112,7 @@ mod tests {
             options.check().unwrap_err().to_string()
         };
         assert!(refusal(|it| it.etcd.clear()).contains("`etcd`"));
+        assert!(refusal(|it| it.local_etcd = Some("http://h9:2379".into())).contains("`local_etcd`"));
         assert!(refusal(|it| it.name = "h9".into()).contains("`name`"));
         assert!(refusal(|it| it.every_ms = 10).contains("`every_ms`"));
         assert!(refusal(|it| it.window_ms = 999).contains("`window_ms`"));

@@ -83,8 +83,9 @@ frontend api
         broken = unknown(502),
         late = unknown(504),
     );
-    text += &pool("nodes", "/readyz", topology);
-    text += &pool("writer", "/readyz?role=writer", topology);
+    // Two silent checks and the time between them: less than a second until reads go past a lost host.
+    text += &pool("nodes", "/readyz", 300, topology);
+    text += &pool("writer", "/readyz?role=writer", 500, topology);
     text += "    option allbackups\n";
     for node in topology.hosts_with(Role::Node) {
         let (name, address) = (&node.name, at(node, topology.ports.node));
@@ -99,7 +100,7 @@ frontend api
 /// The nodes, by what their check asks for. A silent host is noticed by TCP within five seconds where a check is not
 /// asked; a node that is marked down keeps the requests that it has, since it may still answer them. HAProxy waits a second
 /// before it tries elsewhere where a pool has one server alone, or the time to connect, if that is less: so that is short.
-fn pool(name: &str, check: &str, topology: &Topology) -> String {
+fn pool(name: &str, check: &str, within_ms: u32, topology: &Topology) -> String {
     let mut text = format!(
         "
 backend {name}
@@ -107,7 +108,7 @@ backend {name}
 {balance}    option httpchk
     http-check send meth GET uri {check} ver HTTP/1.1 hdr host {name}
     http-check expect status 200
-    timeout check 500ms
+    timeout check {within_ms}ms
     timeout connect 200ms
     retries 3
     retry-on conn-failure

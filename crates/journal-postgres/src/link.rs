@@ -7,11 +7,13 @@
 //! before an answer was complete is known when that answer is given out.
 
 use crate::{ConnectOptions, PostgresError};
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio_postgres::error::{DbError, Severity};
@@ -67,6 +69,11 @@ pub(crate) struct Link {
     runtime: Runtime,
     abort: AbortHandle,
 }
+
+/// How long others may take to say that they take writes, too.
+const RIVAL_WITHIN: Duration = Duration::from_millis(100);
+/// How long one of several may take to tell its timeline.
+const TIMELINE_WITHIN: Duration = Duration::from_millis(500);
 
 /// What every session sets for itself, so that neither server, database nor role can set it otherwise.
 /// `client_min_messages` above warning would hide the very warnings that finality rests on.
@@ -189,7 +196,7 @@ impl Link {
     }
 
     /// Waits as long as the server is expected to need, unless told to give up.
-    pub(crate) fn pause(&self, action: &'static str, time: std::time::Duration) -> Result<(), PostgresError> {
+    pub(crate) fn pause(&self, action: &'static str, time: Duration) -> Result<(), PostgresError> {
         self.runtime.block_on(async {
             tokio::select! {
                 () = tokio::time::sleep(time) => Ok(()),
@@ -199,32 +206,100 @@ impl Link {
     }
 }
 
-/// The first host, in their order, that gives a session as wanted.
-async fn connect(
-    options: &ConnectOptions,
-    writes: bool,
-) -> Result<(Client, Connection<Socket, NoTlsStream>), PostgresError> {
+/// What the driver gives: questions go in at one side, messages come out at the other.
+type Session = (Client, Connection<Socket, NoTlsStream>);
+
+/// A session as wanted.
+async fn connect(options: &ConnectOptions, writes: bool) -> Result<Session, PostgresError> {
+    match writes {
+        true => connect_to_primary(options).await,
+        false => connect_to_first(options).await,
+    }
+}
+
+/// The first host, in their order, that gives one.
+async fn connect_to_first(options: &ConnectOptions) -> Result<Session, PostgresError> {
     let mut refused = None;
     for host in &options.hosts {
-        let config = options.config(host, writes);
-        // The driver's own limit ends with the TCP connection, which a frozen server takes.
-        match tokio::time::timeout(options.connect_timeout(), config.connect(NoTls)).await {
-            Ok(Ok(connected)) => return Ok(connected),
-            Ok(Err(source)) => {
-                refused = Some(PostgresError::Connect {
-                    target: options.target(),
-                    source,
-                });
-            }
-            Err(_) => {
-                refused.get_or_insert(PostgresError::Broken {
-                    action: "connect",
-                    reason: format!("{}:{} is silent", host.0, host.1),
-                });
-            }
+        match connect_to(options, host, false).await {
+            Ok(session) => return Ok(session),
+            Err(error) => refused = Some(error),
         }
     }
     Err(refused.expect("there is at least one host"))
+}
+
+/// The server that takes writes. Where several do, it is the one on the latest timeline: an old primary that nobody has demoted yet
+/// takes sessions, and its commits wait for ever.
+async fn connect_to_primary(options: &ConnectOptions) -> Result<Session, PostgresError> {
+    let mut asked: FuturesUnordered<_> = options
+        .hosts
+        .iter()
+        .map(|host| connect_to(options, host, true))
+        .collect();
+    let (mut found, mut refused) = (Vec::new(), None);
+    while let Some(answer) = match found.is_empty() {
+        true => asked.next().await,
+        // A host that is silent must not hold up what others have answered.
+        false => tokio::time::timeout(RIVAL_WITHIN, asked.next())
+            .await
+            .unwrap_or(None),
+    } {
+        match answer {
+            Ok(session) => found.push(session),
+            Err(error) => refused = Some(error),
+        }
+    }
+    if found.len() < 2 {
+        return found
+            .pop()
+            .ok_or_else(|| refused.expect("there is at least one host"));
+    }
+    let mut latest: Option<(String, Session)> = None;
+    for mut session in found {
+        let Ok(timeline) = timeline(&mut session).await else {
+            continue;
+        };
+        if latest.as_ref().is_none_or(|(known, _)| *known < timeline) {
+            latest = Some((timeline, session));
+        }
+    }
+    latest.map(|(_, session)| session).ok_or(PostgresError::Broken {
+        action: "connect",
+        reason: "several servers take writes, and none tells its timeline".to_owned(),
+    })
+}
+
+async fn connect_to(
+    options: &ConnectOptions,
+    host: &(String, u16),
+    writes: bool,
+) -> Result<Session, PostgresError> {
+    let config = options.config(host, writes);
+    // The driver's own limit ends with the TCP connection, which a frozen server takes.
+    match tokio::time::timeout(options.connect_timeout(), config.connect(NoTls)).await {
+        Ok(connected) => connected.map_err(|source| PostgresError::Connect {
+            target: options.target(),
+            source,
+        }),
+        Err(_) => Err(PostgresError::Broken {
+            action: "connect",
+            reason: format!("{}:{} is silent", host.0, host.1),
+        }),
+    }
+}
+
+/// The timeline on which a primary writes, in eight digits.
+async fn timeline((client, wire): &mut Session) -> Result<String, ()> {
+    let mut question = pin!(client.query_one("select left(pg_walfile_name(pg_current_wal_lsn()), 8)", &[]));
+    let answer = poll_fn(|cx| {
+        while let Poll::Ready(Some(Ok(_))) = wire.poll_message(cx) {}
+        question.as_mut().poll(cx)
+    });
+    match tokio::time::timeout(TIMELINE_WITHIN, answer).await {
+        Ok(Ok(row)) => row.try_get(0).map_err(drop),
+        _ => Err(()),
+    }
 }
 
 impl AbortHandle {

@@ -57,8 +57,8 @@ pub enum Tls {
 /// How PostgreSQL is reached.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
-    /// Name or address, and port, tried in order; a writer takes the first that accepts writes. Never a pooler for a
-    /// writer: a term lives and dies with one session.
+    /// Name or address, and port. A reader takes the first that answers, a writer the one on the latest timeline of those that take
+    /// writes. Never a pooler for a writer: a term lives and dies with one session.
     pub hosts: Vec<(String, u16)>,
     /// Database. Default: `shanraq`.
     pub database: String,

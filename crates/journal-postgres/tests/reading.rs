@@ -4,7 +4,7 @@ mod common;
 
 use common::{SHARD, World, is_as_written, keys};
 use journal::{BlockReader as _, Damage, Draft, Journal as _, JournalError, WriterId};
-use journal_postgres::{Durability, PostgresJournal, PostgresOptions, PostgresReader};
+use journal_postgres::{Durability, PostgresJournal, PostgresOptions, PostgresReader, writable_server};
 use ledger::{Height, TimestampNs};
 use postgres_servers::Mode;
 
@@ -195,6 +195,15 @@ fn what_is_final_is_not_taken_from_another_lineage_that_shows_another_block_ther
     new_writer.fill(8);
     assert_eq!(old_writer.journal.head().height, Height(6));
     let sixth = new_writer.journal.reader().read(Height(6)).unwrap().hash;
+
+    // Both take writes; whoever is asked first, the one on the later timeline is the primary.
+    let [first, second] = [[&old, &new], [&new, &old]].map(|order| {
+        let mut both = order[0].clone();
+        both.hosts.extend(order[1].hosts.clone());
+        writable_server(&both).unwrap()
+    });
+    assert_eq!(first, second);
+    assert_eq!(first, writable_server(&new).unwrap());
 
     // Knows from the new one that 7 is final; sessions end there, and the next are at the old one.
     let mut both = new.clone();

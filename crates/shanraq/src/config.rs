@@ -119,7 +119,7 @@ pub struct JournalConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PostgresConfig {
-    /// `host:port` of each server, tried in order; the writer takes the first that accepts writes.
+    /// `host:port` of each server; the writer takes the one on the latest timeline of those that take writes.
     pub hosts: Vec<String>,
     /// Default: `shanraq`.
     #[serde(default = "default_database")]

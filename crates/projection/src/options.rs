@@ -115,7 +115,7 @@ impl ServerOptions {
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Between the beginnings of two steps, at least. A longer one costs less: an account that changes many times
-    /// within a step is written once. Default: 500 ms.
+    /// within a step is written once. Default: 2 s.
     pub interval: Duration,
     /// Rows of `transfers` in a step before it is ended early. Default: 65,536.
     pub step_rows: usize,
@@ -127,7 +127,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            interval: Duration::from_millis(500),
+            interval: Duration::from_secs(2),
             step_rows: 65_536,
             waits_for_turn: false,
         }

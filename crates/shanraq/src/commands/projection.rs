@@ -129,7 +129,7 @@ struct TargetConfig {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct PaceConfig {
-    /// Between the beginnings of two steps, in milliseconds. Default: 500.
+    /// Between the beginnings of two steps, in milliseconds. Default: 2,000.
     interval_ms: u64,
     /// Rows in a step before it is ended early. Default: 65,536.
     step_rows: usize,

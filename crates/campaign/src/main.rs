@@ -78,11 +78,6 @@ fn campaign(cli: &Cli) -> Result<()> {
         report: Report::default(),
         sealed: Vec::new(),
     };
-    let faults = if cli.faults.is_empty() {
-        Fault::ALL
-    } else {
-        &cli.faults
-    };
     let rounds = cli.rounds.unwrap_or(u32::try_from(faults.len())?);
     println!("seed {seed}, {rounds} rounds over {} faults", faults.len());
     let course_ended = course.run(&runtime, faults, rounds, seed);

@@ -2,6 +2,7 @@
 
 use crate::Ended;
 use crate::clocks::{Clocks, Refusal};
+use crate::member::is_news;
 use crate::reporter::{Reporter, Won};
 use crate::reports::Reports;
 use election::{ElectionError, Elector, TermRevision};
@@ -123,10 +124,8 @@ impl Lead {
         match PostgresJournal::open(self.postgres.clone(), self.keys.clone()) {
             Ok(journal) => Some(journal),
             Err(error) => {
-                let text = error.to_string();
-                if *told != text {
+                if is_news(told, &error) {
                     tracing::warn!(code = "MEM-0102", %error, "the journal cannot be taken over yet");
-                    *told = text;
                 }
                 None
             }

@@ -329,11 +329,17 @@ fn open_reader(postgres: &PostgresOptions, keys: &KeyRing) -> PostgresReader {
 }
 
 fn tell_once(last: &mut String, error: &dyn std::error::Error) {
-    let text = error.to_string();
-    if *last != text {
+    if is_news(last, error) {
         tracing::warn!(code = "MEM-0103", %error, "waiting for the journal");
-        *last = text;
     }
+}
+
+/// Whether an error is another one than the `last`, which it becomes: what is tried again and again is told once for each reason.
+pub(crate) fn is_news(last: &mut String, error: &dyn std::error::Error) -> bool {
+    let text = error.to_string();
+    let is_new = *last != text;
+    *last = text;
+    is_new
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), MemberError> {

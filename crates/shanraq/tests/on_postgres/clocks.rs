@@ -82,6 +82,16 @@ fn a_node_whose_clock_is_an_hour_ahead_never_writes_not_even_alone_or_when_it_is
     pay(wrong, 300..310);
 }
 
+/// A node whose clock is right, alone, with accounts to pay from.
+fn first_writer(world: &World, endpoints: &[String]) -> Node {
+    let first = world.serve_member("a", endpoints);
+    wait_for("the first one writes", || {
+        (status(&first)?["role"] == "writer").then_some(())
+    });
+    first.open_accounts();
+    first
+}
+
 fn is_named(node: &Node, name: &str) -> bool {
     status(node).is_some_and(|status| status["name"] == name)
 }
@@ -90,11 +100,7 @@ fn is_named(node: &Node, name: &str) -> bool {
 fn when_most_clocks_are_an_hour_ahead_the_ledgers_time_goes_on_from_where_it_was() {
     let (world, etcd) = (World::start(0), Servers::start(1));
     let endpoints = etcd.endpoints();
-    let first = world.serve_member("a", &endpoints);
-    wait_for("the first one writes", || {
-        (status(&first)?["role"] == "writer").then_some(())
-    });
-    first.open_accounts();
+    let first = first_writer(&world, &endpoints);
     let others = ["b", "c"].map(|name| world.serve_member_shifted(name, &endpoints, HOUR_S));
     others.iter().for_each(wait_until_it_has_heard_the_writer);
     pay(&others[0], 100..110);
@@ -108,11 +114,7 @@ fn when_most_clocks_are_an_hour_ahead_the_ledgers_time_goes_on_from_where_it_was
 fn a_writer_whose_clock_is_an_hour_behind_counts_on_from_the_last_block() {
     let (world, etcd) = (World::start(0), Servers::start(1));
     let endpoints = etcd.endpoints();
-    let first = world.serve_member("a", &endpoints);
-    wait_for("the first one writes", || {
-        (status(&first)?["role"] == "writer").then_some(())
-    });
-    first.open_accounts();
+    let first = first_writer(&world, &endpoints);
     pay(&first, 100..110);
     let behind = world.serve_member_shifted("b", &endpoints, -HOUR_S);
     wait_until_it_has_heard_the_writer(&behind);

@@ -67,6 +67,10 @@ pub struct CampaignOptions {
     /// How many rounds, one fault each; default: one for each fault.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: Option<u32>,
+    /// Hold each fault for so long, instead of some seconds; clients then wait longer between their requests. With `--faults busy-and-far
+    /// --hold-minutes 60` nobody may lose their place for an hour.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_440))]
+    pub hold_minutes: Option<u64>,
     /// Disturb the binary that users run instead of the one that tests run.
     #[arg(long)]
     pub release: bool,
@@ -155,6 +159,9 @@ pub fn campaign(options: &CampaignOptions) -> Result<()> {
     }
     if let Some(rounds) = options.rounds {
         command.arg("--rounds").arg(rounds.to_string());
+    }
+    if let Some(minutes) = options.hold_minutes {
+        command.arg("--hold-minutes").arg(minutes.to_string());
     }
     for (flag, wanted) in [("--keep", options.keep), ("--json", options.json)] {
         if wanted {

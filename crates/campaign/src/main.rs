@@ -11,7 +11,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Load on a cluster, one fault a round, everything checked. Exit code 0: every promise was kept; 1: one was broken, or the
 /// campaign failed.
@@ -26,6 +26,14 @@ struct Cli {
     /// How many rounds; default: one for each fault.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
+    /// After so many rounds a new cluster takes the old one's place, whose journal is verified first: what a round costs in disk
+    /// and time does not grow for ever.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds_per_cluster: u32,
+    /// Hold each fault for so long, instead of some seconds; clients then wait longer between their requests. With `--faults busy-and-far
+    /// --hold-minutes 60` nobody may lose their place for an hour.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_440))]
+    hold_minutes: Option<u64>,
     /// Of the first round; each further one adds 1. Drawn when not given.
     #[arg(long)]
     seed: Option<u64>,
@@ -111,8 +119,16 @@ impl Course<'_> {
         seed: u64,
     ) -> Result<()> {
         for (number, seed) in (1..=rounds).zip(seed..) {
-            let fault = faults[usize::try_from(seed % faults.len() as u64)?];
-            let plan = Plan { number, seed, fault };
+            let fault = Fault::of_seed(faults, seed);
+            let plan = Plan {
+                number,
+                seed,
+                fault,
+                hold: self.cli.hold_minutes.map(Duration::from_mins),
+            };
+            if number > 1 && (number - 1) % self.cli.rounds_per_cluster == 0 {
+                self.leave_cluster(runtime)?;
+            }
             self.ensure_arena()?;
             let arena = self.arena.as_ref().context("it was just set up")?;
             if let Some(why) = arena.nemesis().unavailable(fault) {
@@ -125,9 +141,15 @@ impl Course<'_> {
             self.round(runtime, plan)?;
             self.write_report()?;
         }
+        self.leave_cluster(runtime)
+    }
+
+    /// Looks at everything that it has once more, and ends it unless it is to be kept.
+    fn leave_cluster(&mut self, runtime: &tokio::runtime::Runtime) -> Result<()> {
         self.check_all_sealed(runtime)?;
+        self.sealed.clear();
         self.verify_journal();
-        Ok(())
+        self.end_arena(false)
     }
 
     fn ensure_arena(&mut self) -> Result<()> {
@@ -152,7 +174,7 @@ impl Course<'_> {
         match ended {
             Ok((outcome, sealed)) => {
                 println!(
-                    "    {}; held {:.1} s, {}; gaps: writes {} ms (one client {} ms), linearizable {} ms, bounded {} ms, any {} ms; healthy after {:.1} s; {} answered, {} unknown",
+                    "    {}; held {:.1} s, {}; gaps: writes {} ms (one client {} ms), linearizable {} ms, bounded {} ms, any {} ms; {} epochs and {} timelines begun; healthy after {:.1} s; {} answered, {} unknown",
                     outcome.done,
                     outcome.held.as_secs_f64(),
                     if outcome.recovered {
@@ -165,6 +187,8 @@ impl Course<'_> {
                     outcome.linearizable.service.as_millis(),
                     outcome.bounded.service.as_millis(),
                     outcome.any.service.as_millis(),
+                    outcome.changes.epochs,
+                    outcome.changes.timelines,
                     outcome.healthy_after.as_secs_f64(),
                     outcome.answered,
                     outcome.unknown
@@ -215,7 +239,9 @@ impl Course<'_> {
         let Some(arena) = &self.arena else { return };
         println!("walking through the whole journal");
         let verified = arena.verify(&self.cli.out);
-        self.report.verified = Some(verified.map_err(|error| format!("{error:#}")));
+        self.report
+            .verified
+            .push(verified.map_err(|error| format!("{error:#}")));
     }
 
     fn end_arena(&mut self, broken: bool) -> Result<()> {

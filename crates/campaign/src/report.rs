@@ -16,8 +16,8 @@ pub struct Report {
     pub unavailable: Vec<(Fault, String)>,
     /// Rounds that could not be ended: the cluster did not heal, or could not be looked at.
     pub broken: Vec<(Fault, u64, String)>,
-    /// What a walk through the whole journal said at the end; an error if something is not as it must be.
-    pub verified: Option<Result<String, String>>,
+    /// What a walk through the whole journal of each cluster said at its end; an error if something is not as it must be.
+    pub verified: Vec<Result<String, String>>,
 }
 
 /// One fault's row.
@@ -39,6 +39,10 @@ pub struct Row {
     pub bounded_ms: [u128; 2],
     /// The same for reads of any age.
     pub any_ms: [u128; 2],
+    /// Terms of writing begun while it lasted, all rounds together; those included that were claimed and not completed.
+    pub epochs: u64,
+    /// Timelines of PostgreSQL begun.
+    pub timelines: u64,
     /// From healing until nothing was wrong.
     pub healthy_ms: [u128; 2],
     /// Attempts whose outcome a client did not learn.
@@ -104,15 +108,15 @@ impl Report {
             .collect()
     }
 
-    /// Rounds with a broken promise, those that could not be ended, and a journal that does not verify.
+    /// Rounds with a broken promise, those that could not be ended, and journals that do not verify.
     #[must_use]
     pub fn failures(&self) -> usize {
         let failed = self
             .outcomes
             .iter()
             .filter(|outcome| !outcome.problems.is_empty());
-        let journal = matches!(self.verified, Some(Err(_)));
-        failed.count() + self.broken.len() + usize::from(journal)
+        let journals = self.verified.iter().filter(|verified| verified.is_err());
+        failed.count() + self.broken.len() + journals.count()
     }
 
     /// All of it as JSON.
@@ -128,7 +132,7 @@ impl Report {
             "failures": self.failures(),
             "error_budget": self.error_budget(),
             "faults": self.rows(),
-            "verified": self.verified.as_ref().map(Result::is_ok),
+            "verified": self.verified.iter().map(Result::is_ok).collect::<Vec<_>>(),
             "rounds": self.outcomes.iter().map(round_json).collect::<Vec<_>>(),
             "unavailable": self.unavailable.iter().map(|(fault, why)| [fault.name(), why]).collect::<Vec<_>>(),
             "broken": self.broken.iter().map(|(fault, seed, why)| serde_json::json!({
@@ -169,9 +173,9 @@ impl Report {
             json["rows_checked"],
             self.failures()
         );
-        text += "Times are median / worst, in milliseconds: the longest time in which no client had an acknowledged write (one client: the client that waited longest), a linearizable read, a read of bounded age (5 s), or a read of any age.\n\n";
-        text += "| fault | injections | recovered before it was healed | writes | writes, one client | linearizable reads | bounded reads | reads of any age | healthy after healing | unknown | failed |\n";
-        text += "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
+        text += "Times are median / worst, in milliseconds: the longest time in which no client had an acknowledged write (one client: the client that waited longest), a linearizable read, a read of bounded age (5 s), or a read of any age. Epochs and timelines are those begun while the fault lasted, of all rounds together: how often the ledger's writer and PostgreSQL's primary changed.\n\n";
+        text += "| fault | injections | recovered before it was healed | writes | writes, one client | linearizable reads | bounded reads | reads of any age | epochs | timelines | healthy after healing | unknown | failed |\n";
+        text += "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
         for row in self.rows() {
             let [writes, client, linearizable, bounded, any, healthy] = [
                 row.writes_ms,
@@ -184,8 +188,8 @@ impl Report {
             .map(|[median, worst]| format!("{median} / {worst}"));
             let _ = writeln!(
                 text,
-                "| `{}` | {} | {} | {writes} | {client} | {linearizable} | {bounded} | {any} | {healthy} | {} | {} |",
-                row.fault, row.injections, row.recovered, row.unknown, row.failed
+                "| `{}` | {} | {} | {writes} | {client} | {linearizable} | {bounded} | {any} | {} | {} | {healthy} | {} | {} |",
+                row.fault, row.injections, row.recovered, row.epochs, row.timelines, row.unknown, row.failed
             );
         }
         text += &self.budget_line();
@@ -206,7 +210,7 @@ impl Report {
         for (fault, seed, why) in &self.broken {
             let _ = writeln!(text, "\nNot ended: `{fault}`, seed {seed}: {why}.");
         }
-        if let Some(verified) = &self.verified {
+        for verified in &self.verified {
             let (Ok(said) | Err(said)) = verified;
             let word = if verified.is_ok() {
                 "verifies"
@@ -235,6 +239,8 @@ fn row(fault: Fault, outcomes: &[&Outcome]) -> Row {
         linearizable_ms: spread(|outcome| outcome.linearizable.service),
         bounded_ms: spread(|outcome| outcome.bounded.service),
         any_ms: spread(|outcome| outcome.any.service),
+        epochs: outcomes.iter().map(|outcome| outcome.changes.epochs).sum(),
+        timelines: outcomes.iter().map(|outcome| outcome.changes.timelines).sum(),
         healthy_ms: spread(|outcome| outcome.healthy_after),
         unknown: outcomes.iter().map(|outcome| outcome.unknown).sum(),
         failed: count(|outcome| !outcome.problems.is_empty()),
@@ -253,6 +259,8 @@ fn round_json(outcome: &Outcome) -> serde_json::Value {
         "linearizable_ms": outcome.linearizable.service.as_millis(),
         "bounded_ms": outcome.bounded.service.as_millis(),
         "any_ms": outcome.any.service.as_millis(),
+        "epochs": outcome.changes.epochs,
+        "timelines": outcome.changes.timelines,
         "healthy_ms": outcome.healthy_after.as_millis(),
         "answered": outcome.answered,
         "unknown": outcome.unknown,
@@ -264,7 +272,7 @@ fn round_json(outcome: &Outcome) -> serde_json::Value {
 mod tests {
     use super::*;
     use crate::gaps::Gap;
-    use crate::round::Plan;
+    use crate::round::{Changes, Plan};
 
     fn outcome(fault: Fault, writes_ms: u64, problems: &[&str]) -> Outcome {
         let gap = Gap {
@@ -276,10 +284,12 @@ mod tests {
                 number: 1,
                 seed: 5,
                 fault,
+                hold: None,
             },
             done: "kill h1/node".to_owned(),
             held: Duration::from_secs(2),
             recovered: true,
+            changes: Changes::default(),
             writes: gap,
             linearizable: gap,
             bounded: Gap::default(),
@@ -303,7 +313,7 @@ mod tests {
             ],
             unavailable: vec![(Fault::WalFull, "no small disk".to_owned())],
             broken: vec![(Fault::HostSilent, 9, "not healthy".to_owned())],
-            verified: Some(Err("results differ at height 3".to_owned())),
+            verified: vec![Err("results differ at height 3".to_owned())],
         };
         let rows = report.rows();
         assert_eq!((rows.len(), rows[0].injections, rows[0].failed), (1, 3, 1));

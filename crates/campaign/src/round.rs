@@ -7,19 +7,23 @@ use crate::history::{
     Heard, Moment, NamedState, Projected, Seal, Violation, check, check_clock, check_projected, check_reads,
     check_states, projection_question,
 };
-use crate::load::{Clients, Everything, Record, World, settle, write};
+use crate::load::{Clients, Everything, Record, THINK, World, settle, write};
 use crate::look::{Looker, View};
 use anyhow::{Context, Result, bail, ensure};
 use client::Client;
+use cluster::Status;
 use ledger::CreateAccountResult;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::block_in_place;
 
+/// Between a client's requests where a fault is held for long: all that is heard is kept in memory.
+const THINK_LONG: Range<Duration> = Duration::from_millis(50)..Duration::from_millis(150);
 /// Answers before a fault may come.
 const WARM_UP_ANSWERS: usize = 200;
 /// How long that many may take.
@@ -56,6 +60,8 @@ pub struct Plan {
     pub seed: u64,
     /// What.
     pub fault: Fault,
+    /// How long the fault is held, if not for a drawn time; clients then take their time, too.
+    pub hold: Option<Duration>,
 }
 
 /// What came of it.
@@ -77,6 +83,8 @@ pub struct Outcome {
     pub bounded: Gap,
     /// Of reads of any age.
     pub any: Gap,
+    /// Terms of writing begun while it lasted, and timelines of PostgreSQL.
+    pub changes: Changes,
     /// From healing until nothing was wrong.
     pub healthy_after: Duration,
     /// Transfers answered.
@@ -89,6 +97,15 @@ pub struct Outcome {
     pub rows: usize,
     /// What is wrong; nothing when every promise was kept.
     pub problems: Vec<String>,
+}
+
+/// How often the ledger's writer and PostgreSQL's primary changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Epochs, those included that were claimed and not completed.
+    pub epochs: u64,
+    /// Timelines.
+    pub timelines: u64,
 }
 
 /// What a later round checks of an earlier one.
@@ -112,20 +129,25 @@ pub async fn run(
 ) -> Result<(Outcome, Sealed)> {
     let mut random = StdRng::seed_from_u64(plan.seed);
     block_in_place(|| arena.wait_until_healthy(HEALTHY_WITHIN)).context("before the round")?;
-    block_in_place(|| arena.wait_until_watched(WATCHED_WITHIN))?;
+    if plan.fault.can_move_the_primary() {
+        block_in_place(|| arena.wait_until_watched(WATCHED_WITHIN))?;
+    }
     let panics = block_in_place(|| arena.panics());
     make_accounts(arena, world).await?;
     let record = Arc::new(Record::default());
-    let mut clients = Clients::start(&record, &arena.addresses(), world, plan.seed).await?;
+    let mut clients = {
+        let think = plan.hold.map_or(THINK, |_| THINK_LONG);
+        Clients::start(&record, &arena.addresses(), world, plan.seed, think).await?
+    };
     warm_up(&record, &mut clients).await?;
     let moment = random.random_range(MOMENT_MS);
     tokio::time::sleep(Duration::from_millis(moment)).await;
 
-    let disturbed = disturb(arena, plan.fault, &record, &mut random).await;
+    let disturbed = disturb(arena, plan, &record, &mut random).await;
     // Whatever came of it: nothing of it may stay.
     block_in_place(|| arena.nemesis().heal())?;
     let healthy_after = block_in_place(|| arena.wait_until_healthy(HEALTHY_WITHIN));
-    let (done, from, held, recovered) = disturbed?;
+    let disturbed = disturbed?;
     let flowing = wait_for_writes(&record, STABLE, RECOVER_WITHIN).await;
     let to = record.now();
     record.stop();
@@ -153,10 +175,18 @@ pub async fn run(
     if !problems.is_empty() || keep_record {
         write(&folder.join("record.jsonl"), &all)?;
     }
+    let Disturbed {
+        done,
+        from,
+        held,
+        recovered,
+        changes,
+    } = disturbed;
     let outcome = Outcome {
         done,
         held,
         recovered,
+        changes,
         healthy_after: healthy_after.context("after healing")?,
         problems,
         rows: sealed.seal.len(),
@@ -173,6 +203,7 @@ fn measured(plan: Plan, all: &Everything, marks: &[Mark], from: Moment, to: Mome
         done: String::new(),
         held: Duration::ZERO,
         recovered: false,
+        changes: Changes::default(),
         writes: gap(MarkKind::Write),
         linearizable: gap(MarkKind::Linearizable),
         bounded: gap(MarkKind::Bounded),
@@ -221,20 +252,26 @@ async fn warm_up(record: &Record, clients: &mut Clients) -> Result<()> {
     }
 }
 
-/// Makes the fault and holds it. Gives what was done, when it began, how long it lasted, and whether writes went on.
-async fn disturb(
-    arena: &Arena,
-    fault: Fault,
-    record: &Record,
-    random: &mut StdRng,
-) -> Result<(String, Moment, Duration, bool)> {
-    let nemesis = arena.nemesis();
-    let cast = block_in_place(|| Cast::of(nemesis.local(), &nemesis.look()?))?;
+/// What was done, when it began, how long it lasted, whether writes went on, and who changed.
+struct Disturbed {
+    done: String,
+    from: Moment,
+    held: Duration,
+    recovered: bool,
+    changes: Changes,
+}
+
+/// Makes the fault and holds it.
+async fn disturb(arena: &Arena, plan: Plan, record: &Record, random: &mut StdRng) -> Result<Disturbed> {
+    let (nemesis, fault) = (arena.nemesis(), plan.fault);
+    let before = block_in_place(|| nemesis.look())?;
+    let cast = Cast::of(nemesis.local(), &before)?;
     let range = match fault.expect() {
         Expect::Failover => HOLD_FAILOVER_MS,
         Expect::Recovery | Expect::Patience => HOLD_MS,
     };
-    let hold = Duration::from_millis(random.random_range(range));
+    let drawn = Duration::from_millis(random.random_range(range));
+    let hold = plan.hold.unwrap_or(drawn);
     let (began, from) = (Instant::now(), record.now());
     let done = block_in_place(|| nemesis.inject(fault, &cast, random))?;
     tokio::time::sleep(hold.saturating_sub(began.elapsed())).await;
@@ -242,7 +279,31 @@ async fn disturb(
         Expect::Recovery | Expect::Failover => wait_for_writes(record, STABLE, RECOVER_WITHIN).await,
         Expect::Patience => wait_for_writes(record, Duration::ZERO, Duration::ZERO).await,
     };
-    Ok((done, from, began.elapsed(), recovered))
+    let after = block_in_place(|| nemesis.look())?;
+    Ok(Disturbed {
+        done,
+        from,
+        held: began.elapsed(),
+        recovered,
+        changes: Changes::between(&before, &after),
+    })
+}
+
+impl Changes {
+    fn between(before: &Status, after: &Status) -> Self {
+        let timeline = |status: &Status| {
+            let servers = status.hosts.iter().filter_map(|host| host.postgres.as_ref());
+            servers.filter_map(|server| server.timeline).max().unwrap_or(0)
+        };
+        let epoch = |status: &Status| {
+            let nodes = status.hosts.iter().filter_map(|host| host.node.as_ref());
+            nodes.map(|node| node.epoch).max().unwrap_or(0)
+        };
+        Self {
+            epochs: epoch(after).saturating_sub(epoch(before)),
+            timelines: timeline(after).saturating_sub(timeline(before)),
+        }
+    }
 }
 
 /// Whether writes are answered again and again for a while, before a time is over.

@@ -3,7 +3,7 @@
 use api::ApiConfig;
 use campaign::gaps::{MarkKind, longest};
 use campaign::history::{Heard, Moment, Observed, Seal, Violation, check, check_reads, check_states};
-use campaign::load::{Clients, Everything, Record, World, settle};
+use campaign::load::{Clients, Everything, Record, THINK, World, settle};
 use campaign::look::{Looker, View};
 use client::Client;
 use node::{Node, NodeOptions};
@@ -130,7 +130,7 @@ async fn relay(mut client: TcpStream, server: SocketAddr, mut mode: watch::Recei
 async fn disturbed_round() -> (Setup, Everything, Observed) {
     let setup = Setup::new().await;
     let addresses = [setup.address.clone()];
-    let clients = Clients::start(&setup.record, &addresses, WORLD, SEED)
+    let clients = Clients::start(&setup.record, &addresses, WORLD, SEED, THINK)
         .await
         .unwrap();
     setup.answers(400).await;
@@ -192,7 +192,7 @@ async fn a_node_that_keeps_its_promises_passes_and_one_that_does_not_is_found() 
 async fn while_nothing_gets_through_the_gap_of_writes_and_reads_grows() {
     let setup = Setup::new().await;
     let addresses = [setup.address.clone()];
-    let clients = Clients::start(&setup.record, &addresses, WORLD, SEED)
+    let clients = Clients::start(&setup.record, &addresses, WORLD, SEED, THINK)
         .await
         .unwrap();
     setup.answers(100).await;

@@ -72,6 +72,12 @@ impl Elector {
         self.shared.term()
     }
 
+    /// Who led before a term, as far as this member has seen it; it remembers the last two terms.
+    #[must_use]
+    pub fn writer_before(&self, term: TermRevision) -> Option<MemberName> {
+        self.shared.ask(|standing, _| standing.writer_before(term))
+    }
+
     /// Where this member stands at this very moment.
     #[must_use]
     pub fn leadership(&self) -> Leadership {

@@ -4,7 +4,7 @@
 //! when it is given up; no late answer brings it back. Must not: read clocks or reach etcd.
 
 use crate::view::View;
-use crate::{BootTime, ElectionError, Member};
+use crate::{BootTime, ElectionError, Member, MemberName};
 use etcd::LeaseId;
 use std::fmt;
 
@@ -63,6 +63,8 @@ pub(crate) struct Standing {
     stands_back_until: Option<BootTime>,
     /// It has stepped down, and the transaction that gives its key up is under way.
     pub(crate) is_resigning: bool,
+    /// The writers of the last two terms that were seen, the later one last.
+    seen_writers: Vec<(TermRevision, MemberName)>,
 }
 
 impl Standing {
@@ -130,9 +132,31 @@ impl Standing {
         if writer.is_some_and(|it| self.lease.is_none_or(|own| own.id != it.lease)) {
             self.barred_until = None;
         }
+        self.remember_writer(&view);
         let is_new = !self.view.tells_the_same(&view);
         self.view = view;
         is_new
+    }
+
+    fn remember_writer(&mut self, view: &View) {
+        let Some(held) = &view.writer else { return };
+        let is_new = self
+            .seen_writers
+            .last()
+            .is_none_or(|(last, _)| *last < held.created);
+        if let Ok(member) = &held.value
+            && is_new
+        {
+            self.seen_writers.push((held.created, member.name.clone()));
+            let too_many = self.seen_writers.len().saturating_sub(2);
+            self.seen_writers.drain(..too_many);
+        }
+    }
+
+    /// Who led before a term, as far as it was seen.
+    pub(crate) fn writer_before(&self, term: TermRevision) -> Option<MemberName> {
+        let earlier = self.seen_writers.iter().rev().find(|(seen, _)| *seen < term);
+        earlier.map(|(_, name)| name.clone())
     }
 
     /// Ends this very term, if it is not over anyway.
@@ -302,6 +326,42 @@ mod tests {
         assert_eq!(standing.barred_until(BootTime(80)), None);
         standing.seen(view(7, Some((OTHERS, 7))));
         assert_eq!(standing.barred_until(BootTime(30)), None);
+    }
+
+    #[test]
+    fn who_led_before_is_remembered_whether_or_not_the_new_writer_was_seen() {
+        let led_by = |name: &str, created: i64| {
+            let mut seen = view(created, Some((OTHERS, created)));
+            let member = Member {
+                name: MemberName::new(name).unwrap(),
+                grpc_address: "127.0.0.1:1".into(),
+                rest_address: "127.0.0.1:1".into(),
+                may_write: true,
+                instance: String::new(),
+            };
+            seen.writer.as_mut().unwrap().value = Ok(member);
+            seen
+        };
+        let before = |standing: &Standing, term| {
+            standing
+                .writer_before(TermRevision(term))
+                .map(|it| it.to_string())
+        };
+        let mut standing = Standing::default();
+        assert_eq!(before(&standing, 9), None);
+        for (name, created) in [("a", 2), ("b", 4), ("a", 6)] {
+            standing.seen(led_by(name, created));
+        }
+        standing.seen(view(7, None));
+        assert_eq!(
+            before(&standing, 9).as_deref(),
+            Some("a"),
+            "a term of our own, not seen yet"
+        );
+        assert_eq!(before(&standing, 6).as_deref(), Some("b"), "it was seen");
+        standing.seen(led_by("a", 9));
+        assert_eq!(before(&standing, 9).as_deref(), Some("a"), "the same one again");
+        assert_eq!(before(&standing, 6), None, "forgotten");
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl Lead {
             };
             match self.take_over(revision, journal) {
                 Ok(abort) => {
-                    let won = Won::now(&self.node, had, begun);
+                    let won = Won::now(revision, &self.node, had, begun);
                     if !self.is_still_elected(revision) {
                         abort.abort();
                         return Ended::Lost;

@@ -3,7 +3,7 @@
 use crate::clocks::Clocks;
 use crate::report::{self, Beginning, ChainCheck, Check, Outcome, Report};
 use crate::reports::Reports;
-use election::{Elector, Farewell};
+use election::{Elector, Farewell, TermRevision};
 use journal::Head;
 use journal_postgres::{Durability, PostgresOptions, look_at_primary};
 use ledger::{Height, TimestampNs};
@@ -35,6 +35,7 @@ pub(crate) struct Reporter {
 
 /// What is known at the moment in which a term has begun.
 pub(crate) struct Won {
+    revision: TermRevision,
     had: Head,
     first: Head,
     final_at: TimestampNs,
@@ -43,9 +44,10 @@ pub(crate) struct Won {
 }
 
 impl Won {
-    /// Now; `had` is where the node stood before, and `begun` when it had been elected.
-    pub(crate) fn now(node: &Node, had: Head, begun: Instant) -> Self {
+    /// Now, as `revision`; `had` is where the node stood before, and `begun` when it had been elected.
+    pub(crate) fn now(revision: TermRevision, node: &Node, had: Head, begun: Instant) -> Self {
         Self {
+            revision,
             had,
             first: node.supplied_head(),
             final_at: node.clock().now(),
@@ -96,18 +98,17 @@ impl Reporter {
     }
 
     fn beginning(&self, won: &Won) -> Beginning {
-        let (mut former_node, primary_before) = self.clocks.former();
+        let (_, primary_before) = self.clocks.former();
         let farewell = self.farewell();
-        if let Some(farewell) = &farewell {
-            former_node = Some(farewell.name.to_string());
-        }
+        let said = farewell.as_ref().map(|farewell| farewell.name.clone());
+        let former_node = said.or_else(|| self.elector.writer_before(won.revision));
         Beginning {
             node: self.clocks.name.clone(),
             had: won.had,
             first: won.first,
             final_at: won.final_at,
             took: won.took,
-            former_node,
+            former_node: former_node.map(|name| name.to_string()),
             stepped_down: farewell.map(|farewell| farewell.stepped_down),
             primary_before,
         }

@@ -293,19 +293,27 @@ pub(super) async fn health() -> Response {
     typed(Body::from(r#"{"status":"ok"}"#), "application/json")
 }
 
-/// Ready: the node takes writes and does not stop.
-/// Whether a request can be answered here or passed on; with `role=writer`, whether this node is the writer.
+/// Whether a request can be answered here or passed on; with `role=writer`, whether this node is the writer; with
+/// `role=reader`, whether it answers reads of its own state, which needs no writer.
 pub(super) async fn ready(State(edge): State<Edge>, RawQuery(raw): RawQuery) -> Answer {
     let [role] = params::query(raw.as_deref(), &["role"])?;
-    if role.as_deref().is_some_and(|role| role != "writer") {
-        return Err(ApiError::parameter("role", "must be writer, or not be given"));
-    }
     let status = edge.node.status();
-    let place = edge.cluster.as_ref().map(|cluster| cluster.members.place());
-    let is_ready = match place {
-        None | Some(WriterPlace::Here) => status.writable,
-        Some(WriterPlace::At(..)) => role.is_none() && !edge.node.is_stopping(),
-        Some(WriterPlace::Nowhere) => false,
+    let place = || edge.cluster.as_ref().map(|cluster| cluster.members.place());
+    let writes_here =
+        |place: Option<WriterPlace>| matches!(place, None | Some(WriterPlace::Here)) && status.writable;
+    let is_ready = match role.as_deref() {
+        None => match place() {
+            Some(WriterPlace::At(..)) => !edge.node.is_stopping(),
+            place => writes_here(place),
+        },
+        Some("writer") => writes_here(place()),
+        Some("reader") => !edge.node.is_stopping(),
+        Some(_) => {
+            return Err(ApiError::parameter(
+                "role",
+                "must be writer or reader, or not be given",
+            ));
+        }
     };
     if !is_ready || *edge.stopping.borrow() {
         return Err(ApiError::Unavailable {

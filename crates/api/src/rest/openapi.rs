@@ -122,7 +122,7 @@ fn paths() -> Value {
             None, "TrialBalance", &["LedgerId"], &[]) },
         "/healthz": { "get": plain("health", "Whether the process answers.", "application/json", reference("Health")) },
         "/readyz": { "get": {
-            "operationId": "ready", "summary": "Whether requests are taken here, or with role=writer, whether this node writes.",
+            "operationId": "ready", "summary": "Whether requests are taken here, or with role=writer, whether this node writes, with role=reader, whether it reads its own state.",
             "parameters": [{ "$ref": "#/components/parameters/Role" }],
             "responses": {
                 "200": { "description": "It does.", "content": { "application/json": { "schema": reference("Ready") } } },
@@ -579,7 +579,7 @@ fn parameters() -> Value {
         "AccountId": parameter("path", "id", true, digits(&decimals_to(u128::MAX)), "An account's id."),
         "LedgerId": parameter("path", "ledger", true, narrow(u32::MAX), "A ledger's id."),
         "At": text("query", "at", moment(), "After everything stamped at or before it; now, when left out."),
-        "Role": text("query", "role", json!({ "type": "string", "enum": ["writer"] }), "Asks for the writer alone."),
+        "Role": text("query", "role", json!({ "type": "string", "enum": ["writer", "reader"] }), "What is asked for: to write, or to read what this node has."),
         "To": text("query", "to", json!({ "type": "string", "pattern": "^[a-z0-9-]{1,63}$" }), "Who is to follow; anyone, when left out."),
         "Debits": text("query", "debits", json!({ "type": "boolean", "default": true }), "Those that debit the account."),
         "Credits": text("query", "credits", json!({ "type": "boolean", "default": true }), "Those that credit the account."),

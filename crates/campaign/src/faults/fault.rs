@@ -82,6 +82,7 @@ faults! {
     WriterPostgres "writer-postgres" Recovery "the writer's host loses the primary";
     PacketLoss "packet-loss" Recovery "every line between hosts loses 1 to 5 % of the packets";
     PacketDelay "packet-delay" Recovery "packets between hosts come 10 to 30 ms late, half of that as jitter";
+    BusyAndFar "busy-and-far" Recovery "1 % of the packets between hosts are lost, the others come up to 40 ms late, and every core is busy";
     EtcdQuorum "etcd-quorum" Patience "two of three etcd members are killed until they are healed";
     DataFull "data-full" Patience "the disk with the primary's data is full";
     WalFull "wal-full" Patience "the disk with the primary's log is full";
@@ -98,6 +99,57 @@ faults! {
     RollingNodes "rolling-nodes" Recovery "each node in turn, stopped in good order and started";
     RollingRestart "rolling-restart" Recovery "node, PostgreSQL, etcd and HAProxy of each host in turn, in good order";
     TwoAtOnce "two-at-once" Patience "two of the kills and freezes at one moment, on hosts drawn apart";
+}
+
+impl Fault {
+    /// Whether it can move PostgreSQL's primary, so that how long it lasts depends on a sentinel that may act.
+    #[must_use]
+    pub fn can_move_the_primary(self) -> bool {
+        use Fault::*;
+        !matches!(
+            self,
+            WriterKill
+                | WriterFreeze
+                | FollowerKill
+                | FollowerFreeze
+                | ReplicaKill
+                | ReplicaFreeze
+                | PatroniKill
+                | PostmasterFreeze
+                | EtcdLeaderKill
+                | HaproxyKill
+                | HaproxyFreeze
+                | PgbouncerKill
+                | ProjectionKill
+                | AddressHolderKill
+                | AddressHolderFreeze
+                | BusyAndFar
+                | BackendCancel
+                | BackendTerminate
+                | SyncEmptied
+                | SyncLoosened
+                | CommitLocal
+                | ClockAhead
+                | ClockBehind
+                | Handover
+                | RollingNodes
+        )
+    }
+
+    /// The fault of a round by its seed: all of some faults in turn, but not next to each other those that stand next to each other
+    /// in the list. They are alike, and a cluster needs half a minute before it can lose its primary again.
+    ///
+    /// # Panics
+    /// Without faults.
+    #[must_use]
+    pub fn of_seed(faults: &[Self], seed: u64) -> Self {
+        let count = faults.len() as u64;
+        let shares_no_divisor = |step: &u64| (2..=*step).all(|it| step % it != 0 || count % it != 0);
+        // Near the golden section, as leaves grow around a stem.
+        let step = (count * 382 / 1_000..=count).find(|step| *step > 0 && shares_no_divisor(step));
+        let at = (seed % count) * step.unwrap_or(1) % count;
+        faults[usize::try_from(at).expect("less than their number")]
+    }
 }
 
 impl fmt::Display for Fault {
@@ -121,6 +173,27 @@ impl FromStr for Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_faults_come_in_turn_and_those_that_are_alike_apart() {
+        for count in 1..=Fault::ALL.len() {
+            let faults = &Fault::ALL[..count];
+            let mut turn: Vec<Fault> = (1_000..)
+                .take(count)
+                .map(|seed| Fault::of_seed(faults, seed))
+                .collect();
+            turn.sort_unstable();
+            assert_eq!(turn, faults, "{count}");
+        }
+        let turn: Vec<Fault> = (0..Fault::ALL.len() as u64)
+            .map(|seed| Fault::of_seed(Fault::ALL, seed))
+            .collect();
+        let hosts = |fault: &Fault| fault.name().starts_with("host-");
+        assert!(
+            turn.windows(3)
+                .all(|three| three.iter().filter(|fault| hosts(fault)).count() < 2)
+        );
+    }
 
     #[test]
     fn every_fault_reads_as_it_is_written() {

@@ -10,6 +10,8 @@ use cluster::{Host, HostName, Impairment, Local, Order, ProcessKind, Status, Tar
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Faults of which two are made at one moment.
@@ -36,12 +38,17 @@ const STEP_WITHIN: Duration = Duration::from_secs(60);
 /// Disturbs one cluster.
 pub struct Nemesis {
     local: Local,
+    /// Threads that do nothing but use a core up go on for as long as this is true; they end with this process.
+    keeps_busy: Arc<AtomicBool>,
 }
 
 impl Nemesis {
     /// Of a cluster that runs.
     pub fn new(local: Local) -> Self {
-        Self { local }
+        Self {
+            local,
+            keeps_busy: Arc::default(),
+        }
     }
 
     /// Whom it disturbs.
@@ -168,6 +175,15 @@ impl Nemesis {
                 };
                 self.impair_all(cast, bad)
             }
+            Fault::BusyAndFar => {
+                let bad = Impairment {
+                    loss_ppm: 10_000,
+                    delay_us: 20_000,
+                    jitter_us: 20_000,
+                };
+                let lines = self.impair_all(cast, bad)?;
+                Ok(format!("{lines}; {} cores busy", self.keep_cores_busy()?))
+            }
             Fault::BackendCancel => self.signal_session(primary, "pg_cancel_backend", 40, 25),
             Fault::BackendTerminate => self.signal_session(primary, "pg_terminate_backend", 4, 300),
             Fault::BackendCrash => self.kill_session(primary),
@@ -183,6 +199,7 @@ impl Nemesis {
     /// # Errors
     /// The supervisor or the kernel refuses. Settings of a server that does not answer are undone by the next try.
     pub fn heal(&self) -> Result<()> {
+        self.keeps_busy.store(false, Ordering::Relaxed);
         disks::free(&self.local)?;
         let shifted: Vec<HostName> = clocks::shifted(&self.local);
         clocks::heal(&self.local)?;
@@ -390,6 +407,20 @@ impl Nemesis {
             }
         }
         Ok(format!("every line between hosts: {bad}"))
+    }
+
+    fn keep_cores_busy(&self) -> Result<usize> {
+        let cores = std::thread::available_parallelism()?.get();
+        self.keeps_busy.store(true, Ordering::Relaxed);
+        for _ in 0..cores {
+            let goes_on = Arc::clone(&self.keeps_busy);
+            std::thread::spawn(move || {
+                while goes_on.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        Ok(cores)
     }
 
     /// In one session, so that it comes between every few commits.

@@ -11,6 +11,7 @@ use client::{Client, Error};
 use ledger::TransferReply;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -35,11 +36,11 @@ const LIBRARY_TIMEOUT: Duration = Duration::from_secs(4);
 /// After which plain REST gives a request up.
 const REST_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// After which plain REST gives a read up that another node could answer.
-const READ_TIMEOUT: Duration = Duration::from_millis(500);
+const READ_TIMEOUT: Duration = Duration::from_millis(300);
 /// The longest pause that a server can ask for here: gaps are measured, and clients must not make them.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// Between requests of a client, so that a small machine is not busy with clients alone.
-const THINK_US: std::ops::Range<u64> = 2_000..6_000;
+pub const THINK: Range<Duration> = Duration::from_millis(2)..Duration::from_millis(6);
 
 /// The clients of a round.
 pub struct Clients {
@@ -47,11 +48,17 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Starts all of them against `host:port` addresses.
+    /// Starts all of them against `host:port` addresses; each waits between two requests for a time drawn from `think`.
     ///
     /// # Errors
     /// When an address makes no sense.
-    pub async fn start(record: &Arc<Record>, addresses: &[String], world: World, seed: u64) -> Result<Self> {
+    pub async fn start(
+        record: &Arc<Record>,
+        addresses: &[String],
+        world: World,
+        seed: u64,
+        think: Range<Duration>,
+    ) -> Result<Self> {
         let mut tasks = JoinSet::new();
         for number in 0..LIBRARY_WRITERS {
             let address = &addresses[usize::from(number) % addresses.len()];
@@ -60,7 +67,7 @@ impl Clients {
                 number,
                 way: Way::Library(connect(address).await?),
             };
-            tasks.spawn(writer.run(Load::new(world, seed, u64::from(number))));
+            tasks.spawn(writer.run(Load::new(world, seed, u64::from(number)), think.clone()));
         }
         for number in LIBRARY_WRITERS..LIBRARY_WRITERS + REST_WRITERS {
             let rest = RestClient::new(addresses, usize::from(number), REST_TIMEOUT);
@@ -69,7 +76,7 @@ impl Clients {
                 number,
                 way: Way::Rest(rest),
             };
-            tasks.spawn(writer.run(Load::new(world, seed, u64::from(number))));
+            tasks.spawn(writer.run(Load::new(world, seed, u64::from(number)), think.clone()));
         }
         for (index, consistency) in (0u16..).zip(READERS) {
             let reader = Reader {
@@ -77,6 +84,7 @@ impl Clients {
                 number: LIBRARY_WRITERS + REST_WRITERS + index,
                 consistency,
                 world,
+                think: think.clone(),
                 random: StdRng::seed_from_u64(seed ^ u64::from(index + 1) << 48),
             };
             let address = &addresses[usize::from(index) % addresses.len()];
@@ -157,12 +165,12 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, mut load: Load) -> Result<()> {
+    async fn run(mut self, mut load: Load, think: Range<Duration>) -> Result<()> {
         let mut random = StdRng::seed_from_u64(u64::from(self.number));
         while !self.record.is_stopped() {
             let request = load.next_request();
             self.ask_until_known(&mut load, &request).await?;
-            tokio::time::sleep(Duration::from_micros(random.random_range(THINK_US))).await;
+            tokio::time::sleep(random.random_range(think.clone())).await;
         }
         Ok(())
     }
@@ -276,6 +284,7 @@ struct Reader {
     number: u16,
     consistency: Consistency,
     world: World,
+    think: Range<Duration>,
     random: StdRng,
 }
 
@@ -345,7 +354,6 @@ impl Reader {
     }
 
     async fn think(&mut self) {
-        let pause = Duration::from_micros(self.random.random_range(THINK_US));
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(self.random.random_range(self.think.clone())).await;
     }
 }

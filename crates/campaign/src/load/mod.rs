@@ -5,7 +5,7 @@ mod record;
 mod requests;
 mod rest;
 
-pub use clients::{Clients, settle};
+pub use clients::{Clients, THINK, settle};
 pub use record::{Attempt, Everything, Record, write};
 pub use requests::{Load, Request, World};
 pub use rest::RestClient;

@@ -84,7 +84,7 @@ frontend api
         late = unknown(504),
     );
     // Two silent checks and the time between them: less than a second until reads go past a lost host.
-    text += &pool("nodes", "/readyz", 300, topology);
+    text += &pool("nodes", "/readyz?role=reader", 300, topology);
     text += &pool("writer", "/readyz?role=writer", 500, topology);
     text += "    option allbackups\n";
     for node in topology.hosts_with(Role::Node) {

@@ -184,3 +184,40 @@ fn any_node_takes_any_request_and_another_writes_when_the_writer_ends() {
         "copies of the others', too"
     );
 }
+
+/// A balancer that asked whether a node can pass requests on would take every node away in each failover.
+#[test]
+fn reads_of_any_age_are_answered_and_told_of_to_balancers_while_nobody_writes() {
+    let (world, etcd) = (World::start(0), Servers::start(1));
+    let endpoints = etcd.endpoints();
+    let nodes: Vec<Node> = ["a", "b"].map(|name| world.serve_member(name, &endpoints)).into();
+    let first = writer(&nodes);
+    nodes[first].open_accounts();
+    assert!(all(&nodes[first].pay(100..110), "created"));
+    let follower = &nodes[1 - first];
+    let ready = |role: &str| {
+        let (code, _) = follower.ask("GET", &format!("/readyz{role}"), "", "")?;
+        Some(code)
+    };
+    assert_eq!(
+        (ready(""), ready("?role=reader"), ready("?role=writer")),
+        (Some(200), Some(200), Some(503))
+    );
+    assert_eq!(ready("?role=boss"), Some(400));
+
+    drop(etcd);
+    wait_for("nobody writes", || (ready("")? == 503).then_some(()));
+    assert_eq!(
+        (ready("?role=reader"), ready("?role=writer")),
+        (Some(200), Some(503))
+    );
+    let any = "shanraq-consistency: any\r\n";
+    let (code, answer) = follower
+        .ask("POST", "/v1/accounts/lookup", any, "{\"ids\":[2]}")
+        .expect("an answer");
+    assert_eq!(
+        (code, answer["accounts"].as_array().map(Vec::len)),
+        (200, Some(1))
+    );
+    assert_eq!(follower.try_pay(200..201), None, "writes are refused");
+}

@@ -10,7 +10,7 @@ use journal::{
     Block, BlockHash, BlockReader, Entry, Head, Journal, JournalError, LocalJournal, LocalOptions, Preparer,
     Results,
 };
-use ledger::{CommandBody, Height, Ledger, Outcome};
+use ledger::{CommandBody, Height, Ledger, Outcome, RowNumber};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -130,6 +130,8 @@ pub struct Recovered {
     pub head: Head,
     /// The ledger after that block.
     pub ledger: Ledger,
+    /// Rows that the snapshot had from which the replay began: what came after it was replayed.
+    pub snapshot_rows: RowNumber,
     /// The index, up to that block.
     pub writer: Writer,
     /// Its readers.
@@ -170,7 +172,7 @@ pub fn recover(
             &mut progress,
         )
     };
-    let (ledger, writer, reader) = match attempt() {
+    let (ledger, snapshot_rows, writer, reader) = match attempt() {
         Err(error) if error.is_damaged_index() => {
             discard_damaged_index(&*storage, options, &error);
             attempt()
@@ -184,6 +186,7 @@ pub fn recover(
             height => Head::of(&source.blocks.read(height)?),
         },
         ledger,
+        snapshot_rows,
         writer,
         reader,
     })
@@ -221,7 +224,7 @@ fn recover_state(
     hash_seed: u64,
     reading: Reading,
     progress: &mut impl FnMut(Height, Height),
-) -> Result<(Ledger, Writer, Reader), NodeError> {
+) -> Result<(Ledger, RowNumber, Writer, Reader), NodeError> {
     let layout = Layout::new(options);
     for directory in [&options.directory, &layout.history, &layout.snapshots] {
         storage
@@ -244,7 +247,7 @@ fn recover_state(
         Some((position, ledger)) => (position.height, ledger),
         None => (Height(0), Ledger::with_hash_seed(hash_seed)),
     };
-    let start = Height(from.0 + 1);
+    let (start, snapshot_rows) = (Height(from.0 + 1), ledger.rows());
     replay(
         &**blocks,
         start,
@@ -264,7 +267,7 @@ fn recover_state(
         });
     }
     ledger.forget_archived(reader.archived_below());
-    Ok((ledger, writer, reader))
+    Ok((ledger, snapshot_rows, writer, reader))
 }
 
 /// Applies every block from `from` to the head, comparing results; `each` gets the block and its outcomes.

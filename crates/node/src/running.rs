@@ -114,6 +114,7 @@ pub fn start(
         recovered.ledger,
         recovered.reader.clone(),
         recovered.head.height,
+        recovered.snapshot_rows,
         options,
     );
     let (writer, archive) = (recovered.writer, recovered.reader);

@@ -67,10 +67,16 @@ pub struct Sequencer<A: Archive> {
 }
 
 impl<A: Archive> Sequencer<A> {
-    /// Goes on from a ledger that stands at `durable`. The first command of the term is `BeginEpoch`.
-    pub fn new(ledger: Ledger, archive: A, durable: Height, options: &NodeOptions) -> Self {
+    /// Goes on from a ledger that stands at `durable` and came from a snapshot of so many rows: a process that ends again and
+    /// again before it has made enough rows of its own must not replay ever more. The first command of the term is `BeginEpoch`.
+    pub fn new(
+        ledger: Ledger,
+        archive: A,
+        durable: Height,
+        snapshot_rows: RowNumber,
+        options: &NodeOptions,
+    ) -> Self {
         let touched = vec![Height(0); ledger.accounts_len() as usize];
-        let rows = ledger.rows();
         Self {
             open: Batch::empty(Height(durable.0 + 1), Draft::new()),
             ledger,
@@ -81,7 +87,7 @@ impl<A: Archive> Sequencer<A> {
             state_reads: Vec::new(),
             touched,
             spent: Vec::new(),
-            rows_at_snapshot: rows,
+            rows_at_snapshot: snapshot_rows,
             events_max: options.block_events_max,
             bytes_max: options.block_bytes_max,
             snapshot_rows: options.snapshot_rows,

@@ -237,6 +237,24 @@ fn who_sees_appends_acknowledged_vetoes() {
     assert_eq!(writer.report().sees, None);
 }
 
+/// The writer that goes down with its primary, or beside it, has had its last answer less than a window ago.
+#[test]
+fn an_append_that_was_acknowledged_before_the_primary_died_vetoes_nothing() {
+    let world = World::start();
+    let last = Instant::now();
+    let start = |name| {
+        let mut options = world.options(name);
+        options.window_ms = 6000;
+        Sentinel::start(options, move || Some(last)).unwrap()
+    };
+    let sentinels = ["h1", "h2", "h3"].map(start);
+    wait("the key's removal", || {
+        assert_eq!(world.get("/shanraq/c/sentinel/veto"), None);
+        world.get("/service/c/leader").is_none()
+    });
+    assert!(sentinels.iter().any(|it| it.report().keys_removed > 0));
+}
+
 /// A process that stands in for a postmaster: it works in a data directory, is frozen, and ends on the signal of the
 /// immediate shutdown.
 struct Postmaster(std::process::Child);

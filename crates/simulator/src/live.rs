@@ -60,7 +60,13 @@ impl Live {
             merges,
         };
         let head = recovered.head;
-        let sequencer = Sequencer::new(recovered.ledger, recovered.reader.clone(), head.height, options);
+        let sequencer = Sequencer::new(
+            recovered.ledger,
+            recovered.reader.clone(),
+            head.height,
+            recovered.snapshot_rows,
+            options,
+        );
         Ok(Self {
             sequencer: SequencerLoop::begin(sequencer, recovered.reader.clone(), clock)?,
             disk: DiskWatch {

@@ -309,9 +309,8 @@ impl Watcher {
             }
             None => {}
         }
-        let is_alive = (self.acknowledged)().is_some_and(|at| at.elapsed() < self.options.window());
         let is_due = self.vetoed.is_none_or(|at| at.elapsed() >= LEASE_USED);
-        if is_alive && is_due && self.heard.keys().any(|name| *name != self.options.name) {
+        if is_due && self.knows_better() {
             let lease = self.lease().await?;
             let veto = put(
                 &self.paths.veto,
@@ -322,6 +321,17 @@ impl Watcher {
             self.vetoed = Some(Instant::now());
         }
         Ok(())
+    }
+
+    /// Whether an append was acknowledged while another node saw no life. One from before says nothing: the last before a death
+    /// is as young as that.
+    fn knows_better(&self) -> bool {
+        let Some(acknowledged) = (self.acknowledged)() else {
+            return false;
+        };
+        let mut others = self.heard.iter().filter(|(name, _)| **name != self.options.name);
+        acknowledged.elapsed() < self.options.window()
+            && others.any(|(_, (_, heard))| acknowledged >= heard.row.since)
     }
 
     async fn change(

@@ -89,7 +89,13 @@ impl Life {
         let (to_indexer, at_indexer) = crossbeam_channel::unbounded();
         let (merges, chores) = crossbeam_channel::unbounded();
         let reader = recovered.reader.clone();
-        let sequencer = Sequencer::new(recovered.ledger, recovered.reader, recovered.head.height, options);
+        let sequencer = Sequencer::new(
+            recovered.ledger,
+            recovered.reader,
+            recovered.head.height,
+            recovered.snapshot_rows,
+            options,
+        );
         Self {
             role: Role::Following {
                 follower: Box::new(Follower::new(sequencer, reader)),

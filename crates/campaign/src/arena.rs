@@ -233,12 +233,8 @@ impl Arena {
         for host in &self.nemesis.local().topology().hosts {
             let target = to.join(host.name.to_string());
             std::fs::create_dir_all(&target)?;
-            for file in std::fs::read_dir(&host.directories.log)? {
-                let file = file?;
-                if file.file_type()?.is_file() {
-                    std::fs::copy(file.path(), target.join(file.file_name()))?;
-                }
-            }
+            copy_files(&host.directories.log, &target)?;
+            copy_files(&host.directories.log.join("postgresql"), &target)?;
         }
         Ok(())
     }
@@ -253,6 +249,16 @@ impl Arena {
             .map(|text| String::from_utf8_lossy(&text).matches("panicked at").count())
             .sum()
     }
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    for file in std::fs::read_dir(from)? {
+        let file = file?;
+        if file.file_type()?.is_file() {
+            std::fs::copy(file.path(), to.join(file.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the topology of a new cluster: the product's own, with a clock for each node where that can be had.

@@ -41,7 +41,7 @@ const FRESH: Duration = Duration::from_millis(300);
 /// … for so long.
 const STABLE: Duration = Duration::from_millis(1_500);
 /// How long the cluster may take to be healthy after it was healed.
-const HEALTHY_WITHIN: Duration = Duration::from_secs(120);
+const HEALTHY_WITHIN: Duration = Duration::from_secs(240);
 /// How long the nodes may take to show the same.
 const AGREE_WITHIN: Duration = Duration::from_secs(20);
 /// How long the SQL projection may take to show what the writer shows.

@@ -103,17 +103,30 @@ pub fn holds_shared_address(directory: &Path, topology: &Topology, host: &Host) 
 pub fn remove(directory: &Path, topology: &Topology) -> Result<(), ClusterError> {
     impair::mend(directory)?;
     let existing = run("ip", &["netns", "list"])?;
-    for host in &topology.hosts {
+    let tag = tag(directory);
+    for (index, host) in topology.hosts.iter().enumerate() {
+        // The kernel takes a namespace's own end away some time after the namespace, and the name is taken until then.
+        remove_link(&format!("shq{tag}v{index}"))?;
         let namespace = namespace(directory, &host.name);
         if existing.split_whitespace().any(|word| word == namespace) {
             run("ip", &["netns", "delete", &namespace])?;
         }
     }
-    let bridge = format!("shq{}br", tag(directory));
-    if Path::new("/sys/class/net").join(&bridge).exists() {
-        run("ip", &["link", "delete", &bridge])?;
-    }
+    remove_link(&format!("shq{tag}br"))?;
     write_cuts(directory, &[])
+}
+
+/// Removes a network device, if it is there; a link goes with both its ends.
+fn remove_link(name: &str) -> Result<(), ClusterError> {
+    let is_there = || Path::new("/sys/class/net").join(name).exists();
+    if !is_there() {
+        return Ok(());
+    }
+    match run("ip", &["link", "delete", name]) {
+        // It went by itself meanwhile.
+        Err(_) if !is_there() => Ok(()),
+        done => done.map(|_| ()),
+    }
 }
 
 /// Cuts `to` off from what `from` sends; with `both`, also the other way.

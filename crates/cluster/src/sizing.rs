@@ -35,6 +35,10 @@ pub struct PostgresSizes {
     pub min_wal_size_mib: u64,
     /// Log between two checkpoints: a tenth of the disk, twice `min_wal_size` at least, at most 32 GiB.
     pub max_wal_size_mib: u64,
+    /// Log kept in any case: a tenth of the disk, 256 MiB to 32 GiB, on all but the smallest disks as much as lies between two
+    /// checkpoints. A former primary that is rewound needs the log since the last checkpoint that it shares with the new one, and
+    /// `pg_rewind` takes its own copy away where the new one has none: it would wait for ever.
+    pub wal_keep_size_mib: u64,
     /// Log kept for a standby that is away: a third of the disk, at most 256 GiB. Beyond it the standby is cloned anew
     /// rather than the primary's disk filled.
     pub max_slot_wal_keep_size_mib: u64,
@@ -88,6 +92,7 @@ impl Machine {
             wal_buffers_mib: if memory < 2048 { 16 } else { WAL_SEGMENT_MIB },
             min_wal_size_mib: min_wal,
             max_wal_size_mib: segments((disk / 10).clamp(2 * min_wal, 32 * 1024)),
+            wal_keep_size_mib: segments((disk / 10).clamp(4 * WAL_SEGMENT_MIB, 32 * 1024)),
             max_slot_wal_keep_size_mib: segments((disk / 3).min(256 * 1024)),
         }
     }
@@ -130,6 +135,7 @@ mod tests {
         assert_eq!(small.min_wal_size_mib, 512);
         assert_eq!(small.max_wal_size_mib, 1024);
         assert_eq!(small.wal_buffers_mib, 16);
+        assert_eq!(small.wal_keep_size_mib, 384);
     }
 
     #[test]
@@ -138,6 +144,7 @@ mod tests {
         assert_eq!(large.shared_buffers_mib, 8192);
         assert_eq!(large.min_wal_size_mib, 8192);
         assert_eq!(large.max_wal_size_mib, 32 * 1024);
+        assert_eq!(large.wal_keep_size_mib, 32 * 1024);
         assert_eq!(large.max_slot_wal_keep_size_mib, 256 * 1024);
     }
 

@@ -162,8 +162,8 @@ pub enum AppendError {
     /// No room. Nothing was written; the same draft may be appended later.
     #[error("JRN-0101: no room for the block: {0}")]
     Full(#[source] io::Error),
-    /// Another term has begun: drop the state and become a follower.
-    #[error("JRN-0102: another writer's term has begun")]
+    /// Nothing was written: another term has begun, or the server is not as it must be. Drop the state and become a follower.
+    #[error("JRN-0102: nothing was written, and this term is over")]
     SteppedDown,
     /// The block may or may not stand; only a later block settles it.
     #[error("JRN-0103: the outcome is unknown")]

@@ -72,7 +72,9 @@ impl Lead {
                     return self.watch(revision, &abort);
                 }
                 Err(NodeError::Append(error)) => {
-                    tracing::warn!(code = "MEM-0102", %error, "the journal cannot be taken over yet");
+                    if is_news(&mut told, &error) {
+                        tracing::warn!(code = "MEM-0102", %error, "the journal cannot be taken over yet");
+                    }
                     std::thread::sleep(PAUSE);
                 }
                 Err(error) => return Ended::Fault(error.into()),

@@ -1,30 +1,28 @@
 //! The node as the edges see it. Owns: when a read may answer, and how a follower becomes the writer.
 
+mod feed;
+mod queries;
+
+pub use feed::Feed;
+
 use crate::clock::{Clock, SystemClock};
 use crate::inbox::Promotion;
 use crate::metadata::MetadataSealer;
-use crate::reads::{FoundAccount, Read, State};
+use crate::reads::{Read, State};
 use crate::recent::SealedFeed;
 use crate::recovery::{OpenJournal, Reading, Source, recover};
 use crate::running::{Beginning, LostTerm, Outside, Running, start};
 use crate::threads::Shared;
-use crate::{
-    AccountEntries, AccountView, BalanceAt, Bounds, NodeError, NodeOptions, Page, ReadError, Reply, Request,
-    Status, SubmitError, TransferView, TrialBalance, trial,
-};
-use history::{AccountSide, Filter, HistoryError, Reader, StoredRow};
+use crate::{Bounds, NodeError, NodeOptions, ReadError, Reply, Request, Status, SubmitError, trial};
+use history::Reader;
 use journal::{Block, BlockReader, Head, Journal, Term, WriterId};
-use ledger::{
-    AccountId, AccountNumber, EVENTS_PER_REQUEST_MAX, Height, LedgerDescription, LedgerId, RowNumber, Sealed,
-    TimestampNs, TransferId,
-};
-use std::collections::BTreeMap;
+use ledger::{Height, Sealed};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 use storage::{DirectoryLock, FileSystem, Storage};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 /// A running node; cheap to clone. [`Node::stop`] ends it; dropping the last handle without it leaves the work
 /// to recovery, as a crash would.
@@ -295,131 +293,6 @@ impl Node {
         self.inner.metadata.seal(json)
     }
 
-    /// Accounts in the order asked, missing ones left out. Linearizable.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub async fn accounts(&self, ids: Vec<AccountId>) -> Result<Vec<AccountView>, ReadError> {
-        check_ids(ids.len())?;
-        let found = self.ask(|sender| Read::Accounts(ids, sender)).await?;
-        self.account_views(found).await
-    }
-
-    /// Transfers in the order asked, missing ones left out.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub async fn transfers(&self, ids: Vec<TransferId>) -> Result<Vec<TransferView>, ReadError> {
-        check_ids(ids.len())?;
-        let rows = self.history(move |reader| reader.transfers(&ids)).await?;
-        rows.into_iter()
-            .flatten()
-            .map(|row| self.transfer_view(row))
-            .collect()
-    }
-
-    /// Transfers and expiries that match; `of` narrows them to an account (`filter.account` is left `None`).
-    ///
-    /// # Errors
-    /// [`ReadError`]; `NoAccount` when `of` names one that is not there.
-    pub async fn query_transfers(
-        &self,
-        of: Option<AccountEntries>,
-        mut filter: Filter,
-    ) -> Result<Page<TransferView>, ReadError> {
-        if let Some(AccountEntries {
-            account,
-            debits,
-            credits,
-        }) = of
-        {
-            let account = self.number_of(account).await?;
-            filter.account = Some(AccountSide {
-                account,
-                debits,
-                credits,
-            });
-        }
-        filter.validate()?;
-        let matches = self
-            .history(move |reader| reader.query_transfers(&filter))
-            .await?;
-        let next = matches
-            .items
-            .last()
-            .filter(|_| matches.more)
-            .map(|row| row.number);
-        let items = matches
-            .items
-            .into_iter()
-            .map(|row| self.transfer_view(row))
-            .collect::<Result<_, _>>()?;
-        Ok(Page { items, next })
-    }
-
-    /// Accounts that match.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub async fn query_accounts(&self, filter: Filter) -> Result<Page<AccountView>, ReadError> {
-        filter.validate()?;
-        let matches = self.history(move |reader| reader.query_accounts(&filter)).await?;
-        let last = matches.items.last().filter(|_| matches.more);
-        let next = last.map(|number| RowNumber(u64::from(number.0)));
-        let found = self.ask(|sender| Read::Numbers(matches.items, sender)).await?;
-        Ok(Page {
-            items: self.account_views(found).await?,
-            next,
-        })
-    }
-
-    /// An account's totals as of a moment (after everything stamped at or before it).
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub async fn balance_at(&self, account: AccountId, at: TimestampNs) -> Result<BalanceAt, ReadError> {
-        let number = self.number_of(account).await?;
-        let found = self.history(move |reader| reader.balance_at(number, at)).await?;
-        Ok(
-            found.map_or_else(BalanceAt::default, |(_, timestamp, balances)| BalanceAt {
-                timestamp,
-                balances,
-            }),
-        )
-    }
-
-    /// The totals of a ledger at one consistent height.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub async fn trial_balance(&self, ledger: LedgerId) -> Result<TrialBalance, ReadError> {
-        let state = self.ask(Read::State).await?;
-        blocking(move || Ok(trial::balance(&state, ledger))).await
-    }
-
-    /// Every ledger that was described or has an account, by rising id.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub async fn ledgers(&self) -> Result<Vec<LedgerDescription>, ReadError> {
-        let state: State = self.ask(Read::State).await?;
-        blocking(move || {
-            let mut ledgers = BTreeMap::new();
-            for account in state.snapshot.accounts() {
-                ledgers
-                    .entry(account.ledger)
-                    .or_insert_with(|| state.description(account.ledger));
-            }
-            for description in state.snapshot.descriptions() {
-                ledgers
-                    .entry(description.ledger)
-                    .or_insert_with(|| description.clone());
-            }
-            Ok(ledgers.into_values().collect())
-        })
-        .await
-    }
-
     /// Final blocks from a height on (1 is the first).
     #[must_use]
     pub fn feed(&self, from: Height) -> Feed {
@@ -499,120 +372,8 @@ impl Node {
     pub fn metrics_text(&self) -> String {
         self.inner.shared.metrics.render()
     }
-
-    /// Puts a read to the sequencer and waits until its answer is final.
-    async fn ask<T>(&self, read: impl FnOnce(oneshot::Sender<T>) -> Read) -> Result<T, ReadError> {
-        let (sender, receiver) = oneshot::channel();
-        self.inner
-            .shared
-            .inbox
-            .read(read(sender))
-            .map_err(|_| ReadError::Unavailable)?;
-        receiver.await.map_err(|_| ReadError::Unavailable)
-    }
-
-    async fn number_of(&self, id: AccountId) -> Result<AccountNumber, ReadError> {
-        let found = self.ask(|sender| Read::Accounts(vec![id], sender)).await?;
-        found
-            .first()
-            .map(|found| found.number)
-            .ok_or(ReadError::NoAccount(id))
-    }
-
-    /// Asks history once it holds everything that was final when the question came.
-    async fn history<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Reader) -> Result<T, HistoryError> + Send + 'static,
-    ) -> Result<T, ReadError> {
-        let final_height = *self.inner.shared.durable.borrow();
-        let mut indexed = self.inner.shared.indexed.subscribe();
-        indexed
-            .wait_for(|height| *height >= final_height)
-            .await
-            .map_err(|_| ReadError::Unavailable)?;
-        let reader = self.inner.reader.clone();
-        blocking(move || question(&reader).map_err(history_fault)).await
-    }
-
-    async fn account_views(&self, found: Vec<FoundAccount>) -> Result<Vec<AccountView>, ReadError> {
-        let described: Vec<AccountNumber> = found
-            .iter()
-            .filter(|found| found.has_metadata)
-            .map(|found| found.number)
-            .collect();
-        // Most accounts have no metadata, and their balances need not wait for history.
-        let mut sealed = if described.is_empty() {
-            Vec::new().into_iter()
-        } else {
-            let question = move |reader: &Reader| {
-                described
-                    .iter()
-                    .map(|number| reader.account_metadata(*number))
-                    .collect::<Result<Vec<_>, _>>()
-            };
-            self.history(question).await?.into_iter()
-        };
-        let view = |found: FoundAccount| {
-            let sealed = if found.has_metadata {
-                sealed.next().flatten()
-            } else {
-                None
-            };
-            Ok(AccountView {
-                account: found.account,
-                metadata: self.open_metadata(sealed)?,
-            })
-        };
-        found.into_iter().map(view).collect()
-    }
-
-    fn transfer_view(&self, stored: StoredRow) -> Result<TransferView, ReadError> {
-        let metadata = self.open_metadata(stored.metadata)?;
-        Ok(TransferView {
-            number: stored.number,
-            row: stored.row,
-            metadata,
-        })
-    }
-
-    fn open_metadata(&self, sealed: Option<Sealed>) -> Result<Option<Vec<u8>>, ReadError> {
-        let open = |sealed: Sealed| {
-            self.inner.metadata.open(&sealed).map_err(|error| {
-                tracing::error!(%error, code = "NOD-0019", "metadata does not open");
-                ReadError::Fault
-            })
-        };
-        sealed.map(open).transpose()
-    }
 }
 
-/// Final blocks in order, waiting for new ones. Ends when the node stops.
-pub struct Feed {
-    blocks: Arc<dyn BlockReader>,
-    durable: watch::Receiver<Height>,
-    next: Height,
-}
-
-impl Feed {
-    /// The next block. Cancel safe.
-    ///
-    /// # Errors
-    /// [`ReadError::Fault`] when the journal cannot be read.
-    pub async fn next(&mut self) -> Option<Result<Arc<Block>, ReadError>> {
-        let height = self.next;
-        self.durable.wait_for(|durable| *durable >= height).await.ok()?;
-        let blocks = self.blocks.clone();
-        let block = blocking(move || {
-            blocks.read(height).map(Arc::new).map_err(|error| {
-                tracing::error!(%error, code = "NOD-0020", %height, "a block cannot be read");
-                ReadError::Fault
-            })
-        });
-        let block = block.await;
-        self.next = Height(height.0 + 1);
-        Some(block)
-    }
-}
 /// Takes the directory's lock.
 pub(crate) fn lock(directory: &Path) -> Result<DirectoryLock, NodeError> {
     DirectoryLock::acquire(directory).map_err(|source| match source.kind() {
@@ -624,32 +385,6 @@ pub(crate) fn lock(directory: &Path) -> Result<DirectoryLock, NodeError> {
             source,
         },
     })
-}
-
-fn check_ids(count: usize) -> Result<(), ReadError> {
-    if count == 0 || count > EVENTS_PER_REQUEST_MAX {
-        Err(ReadError::Ids)
-    } else {
-        Ok(())
-    }
-}
-
-fn history_fault(error: HistoryError) -> ReadError {
-    match error {
-        HistoryError::Filter(filter) => ReadError::Filter(filter),
-        error => {
-            tracing::error!(%error, code = "NOD-0021", "history cannot be read");
-            ReadError::Fault
-        }
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
-) -> Result<T, ReadError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or(Err(ReadError::Unavailable))
 }
 
 fn random_u128() -> u128 {

@@ -40,7 +40,7 @@ const READ_TIMEOUT: Duration = Duration::from_millis(300);
 /// The longest pause that a server can ask for here: gaps are measured, and clients must not make them.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// Between requests of a client, so that a small machine is not busy with clients alone.
-pub const THINK: Range<Duration> = Duration::from_millis(2)..Duration::from_millis(6);
+pub const THINK: Range<Duration> = Duration::from_millis(5)..Duration::from_millis(15);
 
 /// The clients of a round.
 pub struct Clients {

@@ -1,6 +1,5 @@
 //! PostgreSQL's settings.
 
-use crate::sizing::WAL_SEGMENT_MIB;
 use crate::{Host, Machine};
 
 /// Settings that must be equal on all servers; Patroni keeps them in etcd.
@@ -47,7 +46,7 @@ pub(super) fn local_settings(host: &Host, machine: Machine) -> Vec<(&'static str
         ("min_wal_size", mib(sizes.min_wal_size_mib)),
         ("max_wal_size", mib(sizes.max_wal_size_mib)),
         ("max_slot_wal_keep_size", mib(sizes.max_slot_wal_keep_size_mib)),
-        ("wal_keep_size", mib(4 * WAL_SEGMENT_MIB)),
+        ("wal_keep_size", mib(sizes.wal_keep_size_mib)),
     ];
     let fixed = [
         ("synchronous_commit", "on"),

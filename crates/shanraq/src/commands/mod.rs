@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod cluster_config;
 pub mod cluster_nodes;
 pub mod cluster_report;
+pub mod cluster_up;
 pub mod config;
 pub mod etcd_place;
 pub mod fence;

@@ -236,7 +236,9 @@ fn recover_state(
     let durable = writer.durable();
     let usable = |position: snapshots::SnapshotPosition| {
         let holds = || is_in_journal(&**blocks, position.height, position.hash);
+        // The block of a snapshot need not have made a row, so rows alone do not say that history has it.
         position.rows <= durable.rows
+            && position.height <= durable.height
             && holds().unwrap_or_else(|error| {
                 tracing::warn!(%error, height = %position.height, "a snapshot cannot be compared with the journal");
                 false

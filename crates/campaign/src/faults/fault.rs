@@ -144,7 +144,8 @@ impl Fault {
     #[must_use]
     pub fn of_seed(faults: &[Self], seed: u64) -> Self {
         let count = faults.len() as u64;
-        let shares_no_divisor = |step: &u64| (2..=*step).all(|it| step % it != 0 || count % it != 0);
+        let shares_no_divisor =
+            |step: &u64| (2..=*step).all(|it| !step.is_multiple_of(it) || !count.is_multiple_of(it));
         // Near the golden section, as leaves grow around a stem.
         let step = (count * 382 / 1_000..=count).find(|step| *step > 0 && shares_no_divisor(step));
         let at = (seed % count) * step.unwrap_or(1) % count;

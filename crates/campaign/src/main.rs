@@ -149,6 +149,7 @@ impl Course<'_> {
         self.check_all_sealed(runtime)?;
         self.sealed.clear();
         self.verify_journal();
+        self.write_report()?;
         self.end_arena(false)
     }
 

@@ -298,21 +298,14 @@ pub(super) async fn health() -> Response {
 pub(super) async fn ready(State(edge): State<Edge>, RawQuery(raw): RawQuery) -> Answer {
     let [role] = params::query(raw.as_deref(), &["role"])?;
     let status = edge.node.status();
-    let place = || edge.cluster.as_ref().map(|cluster| cluster.members.place());
-    let writes_here =
-        |place: Option<WriterPlace>| matches!(place, None | Some(WriterPlace::Here)) && status.writable;
-    let is_ready = match role.as_deref() {
-        None => match place() {
-            Some(WriterPlace::At(..)) => !edge.node.is_stopping(),
-            place => writes_here(place),
-        },
-        Some("writer") => writes_here(place()),
-        Some("reader") => !edge.node.is_stopping(),
-        Some(_) => {
-            return Err(ApiError::parameter(
-                "role",
-                "must be writer or reader, or not be given",
-            ));
+    let place = edge.cluster.as_ref().map(|cluster| cluster.members.place());
+    let is_ready = match (role.as_deref(), place) {
+        (Some("reader"), _) | (None, Some(WriterPlace::At(..))) => !edge.node.is_stopping(),
+        (None | Some("writer"), None | Some(WriterPlace::Here)) => status.writable,
+        (None | Some("writer"), _) => false,
+        (Some(_), _) => {
+            let reason = "must be writer or reader, or not be given";
+            return Err(ApiError::parameter("role", reason));
         }
     };
     if !is_ready || *edge.stopping.borrow() {

@@ -83,7 +83,7 @@ faults! {
     PacketLoss "packet-loss" Recovery "every line between hosts loses 1 to 5 % of the packets";
     PacketDelay "packet-delay" Recovery "packets between hosts come 10 to 30 ms late, half of that as jitter";
     BusyAndFar "busy-and-far" Recovery "1 % of the packets between hosts are lost, the others come up to 40 ms late, and every core is busy";
-    EtcdQuorum "etcd-quorum" Patience "two of three etcd members are killed until they are healed";
+    EtcdQuorum "etcd-quorum" Patience "two of three etcd members are frozen until they are healed";
     DataFull "data-full" Patience "the disk with the primary's data is full";
     WalFull "wal-full" Patience "the disk with the primary's log is full";
     BackendCancel "backend-cancel" Recovery "pg_cancel_backend of the committing session, again and again";
@@ -147,8 +147,10 @@ impl Fault {
         let shares_no_divisor =
             |step: &u64| (2..=*step).all(|it| !step.is_multiple_of(it) || !count.is_multiple_of(it));
         // Near the golden section, as leaves grow around a stem.
-        let step = (count * 382 / 1_000..=count).find(|step| *step > 0 && shares_no_divisor(step));
-        let at = (seed % count) * step.unwrap_or(1) % count;
+        let mut steps = count * 382 / 1_000..=count;
+        let step = steps.find(|step| *step > 0 && shares_no_divisor(step));
+        let step = step.expect("one less than a number shares no divisor with it");
+        let at = (seed % count) * step % count;
         faults[usize::try_from(at).expect("less than their number")]
     }
 }

@@ -36,8 +36,8 @@ pub struct PostgresSizes {
     /// Log between two checkpoints: a tenth of the disk, twice `min_wal_size` at least, at most 32 GiB.
     pub max_wal_size_mib: u64,
     /// Log kept in any case: a tenth of the disk, 256 MiB to 32 GiB, on all but the smallest disks as much as lies between two
-    /// checkpoints. A former primary that is rewound needs the log since the last checkpoint that it shares with the new one, and
-    /// `pg_rewind` takes its own copy away where the new one has none: it would wait for ever.
+    /// checkpoints. A former primary that is rewound replays from where the last checkpoint began that it shares with the
+    /// new one: that much is left at itself, even when it recovers from a crash first.
     pub wal_keep_size_mib: u64,
     /// Log kept for a standby that is away: a third of the disk, at most 256 GiB. Beyond it the standby is cloned anew
     /// rather than the primary's disk filled.

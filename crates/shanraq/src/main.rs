@@ -43,6 +43,7 @@ enum Command {
     Config(commands::config::ConfigArgs),
     Cluster(commands::cluster::ClusterArgs),
     Fence(commands::fence::FenceArgs),
+    Rewind(commands::rewind::RewindArgs),
 }
 
 /// What a shell tells of a program that was ended by SIGPIPE.
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         Command::Config(args) => commands::config::run(&args).map(|()| true),
         Command::Cluster(args) => commands::cluster::run(&args),
         Command::Fence(args) => commands::fence::run(&args).map(|()| true),
+        Command::Rewind(args) => commands::rewind::run(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

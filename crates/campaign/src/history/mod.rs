@@ -11,7 +11,7 @@ mod violation;
 
 pub use checker::{Observed, ObservedRow, check};
 pub use clock::{AHEAD_MAX, check_clock};
-pub use projected::{Projected, check_projected, question as projection_question};
+pub use projected::{POSITION_QUESTION, Projected, check_projected, question as projection_question};
 pub use reads::check_reads;
 pub use record::{Call, Consistency, Heard, Moment, Read, burns_id, metadata_of};
 pub use states::{NamedState, Seal, check_states};

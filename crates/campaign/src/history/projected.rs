@@ -31,6 +31,10 @@ pub struct Projected {
     pub totals: Balances,
 }
 
+/// Where the tables stand, alone.
+pub const POSITION_QUESTION: &str =
+    "select 'position ' || row_to_json(t) from (select height from ledger.position) t";
+
 /// One statement, so that all of it is of one moment. A line an object, each behind the name of its table.
 #[must_use]
 pub fn question(ledger: LedgerId) -> String {
@@ -46,7 +50,7 @@ pub fn question(ledger: LedgerId) -> String {
     };
     let user_data = "user_data_128, user_data_64::text, user_data_32";
     format!(
-        "select 'position ' || row_to_json(t) from (select height from ledger.position) t
+        "{POSITION_QUESTION}
 union all select 'transfer ' || row_to_json(t) from (select timestamp_ns, id, kind, debit_account_id, credit_account_id,
     amount::text, pending_id, ledger, code, flags, timeout_s, {user_data}, {debit} as debit, {credit} as credit
     from ledger.transfers where ledger = {ledger}) t
@@ -109,7 +113,16 @@ struct TotalsLine {
 }
 
 impl Projected {
-    /// Reads the answer to [`question`].
+    /// What is wrong when the tables have not come so far.
+    #[must_use]
+    pub fn behind(&self, height: u64) -> Option<Violation> {
+        (self.height < height).then_some(Violation::ProjectionBehind {
+            projected: self.height,
+            height,
+        })
+    }
+
+    /// Reads the answer to [`question`], or to [`POSITION_QUESTION`] alone.
     ///
     /// # Errors
     /// The line that makes no sense.
@@ -230,11 +243,8 @@ pub fn check_projected(
     writer: &Observed,
     projected: &Projected,
 ) -> Vec<Violation> {
-    if projected.height < height {
-        return vec![Violation::ProjectionBehind {
-            projected: projected.height,
-            height,
-        }];
+    if let Some(behind) = projected.behind(height) {
+        return vec![behind];
     }
     let mut books = writer.clone();
     for row in &mut books.rows {

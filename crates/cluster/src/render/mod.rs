@@ -13,6 +13,7 @@ mod patroni;
 mod pgbouncer;
 mod postgres;
 mod projection;
+mod rewind;
 mod roles;
 mod sysctl;
 mod systemd;
@@ -36,6 +37,7 @@ pub fn render(topology: &Topology, host: &Host, machine: Machine, secrets: &Secr
                 files.push(postgres("patroni.yml", 0o600, patroni));
                 files.push(postgres("roles.sql", 0o600, roles::sql(secrets)));
                 files.push(postgres("bootstrap.sh", 0o700, roles::script(topology, host)));
+                files.push(postgres(rewind::FILE, 0o700, rewind::script(topology)));
                 files.push(postgres(fence::FILE, 0o644, fence::config(topology, host)));
                 files.push(postgres(fence::PASSWORD, 0o600, format!("{}\n", secrets.fence)));
                 let passwords = fence::standby_passwords(secrets);

@@ -3,6 +3,7 @@
 use super::HEADER;
 use super::fence::pre_promote;
 use super::postgres::{cluster_settings, local_settings};
+use super::rewind;
 use crate::address::{at, patroni_published, source_network};
 use crate::{DurabilityMode, Host, Machine, Role, Secrets, Topology};
 use std::collections::BTreeSet;
@@ -103,6 +104,11 @@ fn postgresql(topology: &Topology, host: &Host, machine: Machine, secrets: &Secr
         data = host.directories.postgres().display(),
         bin = topology.programs.postgres_directory.display(),
         pgpass = host.directories.run.join("pgpass").display(),
+    );
+    let _ = writeln!(
+        text,
+        "  bin_name:\n    pg_rewind: {}",
+        host.directories.config.join(rewind::FILE).display()
     );
     if let Some(command) = pre_promote(topology, host) {
         let quoted = command.replace('\'', "''");

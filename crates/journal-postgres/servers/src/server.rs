@@ -1,7 +1,7 @@
 //! One server: starting, asking, changing, freezing and ending it.
 
 use crate::SUPERUSER;
-use crate::process::{program, spawn_as_postgres};
+use crate::process::{append, program, run_as_postgres, spawn_as_postgres, write_private};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, OpenOptions};
 use std::net::{SocketAddr, TcpListener};
@@ -105,6 +105,38 @@ impl Server {
     /// When it does not run.
     pub fn begin_fast_shutdown(&self) {
         signal(self.pid(), Signal::INT);
+    }
+
+    /// Runs a program of the test's own to its end, as the user whose files the server's are.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn run_beside(&self, command: &mut Command) {
+        run_as_postgres(command.env("PGPASSWORD", &self.password));
+    }
+
+    /// Has it stream from another server from its next start on.
+    ///
+    /// # Panics
+    /// When its directory cannot be written.
+    pub fn follow(&self, primary: &Self) {
+        let line = format!(
+            "primary_conninfo = '{} password={} application_name={}'\n",
+            primary.connection(),
+            self.password,
+            self.name
+        );
+        append(&self.data.join("postgresql.auto.conf"), &line);
+        write_private(&self.data.join("standby.signal"), "");
+    }
+
+    /// Where the superuser finds it, without the password.
+    #[must_use]
+    pub fn connection(&self) -> String {
+        format!(
+            "host=127.0.0.1 port={} user={SUPERUSER} dbname=postgres",
+            self.port
+        )
     }
 
     /// Stops all its processes in their tracks, as a host without time does.

@@ -15,6 +15,7 @@ pub mod journal;
 pub mod member;
 pub mod migrate;
 pub mod projection;
+pub mod rewind;
 pub mod serve;
 pub mod statement;
 pub mod transfer;

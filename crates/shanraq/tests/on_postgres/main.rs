@@ -6,4 +6,5 @@ mod journal;
 mod members;
 mod migrate;
 mod projection;
+mod rewind;
 mod support;

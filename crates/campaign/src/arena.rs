@@ -3,6 +3,7 @@
 use crate::faults::{Nemesis, clocks, disks, shell};
 use anyhow::{Context, Result, ensure};
 use cluster::{HostMode, Local, Order, ProcessKind, Role, Target, Verb};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -239,15 +240,27 @@ impl Arena {
         Ok(())
     }
 
-    /// Panics that nodes and projections logged so far.
-    pub fn panics(&self) -> usize {
-        let hosts = self.nemesis.local().topology().hosts.iter();
-        let logs =
-            hosts.flat_map(|host| ["node.log", "projection.log"].map(|name| host.directories.log.join(name)));
-        let texts = logs.map(|log| std::fs::read(log).unwrap_or_default());
-        texts
-            .map(|text| String::from_utf8_lossy(&text).matches("panicked at").count())
-            .sum()
+    /// Panics that nodes and projections logged so far. The log before the present one counts, too: the supervisor turns
+    /// logs as it starts what has ended.
+    ///
+    /// # Errors
+    /// A log that is there and cannot be read.
+    pub fn panics(&self) -> Result<usize> {
+        const LOGS: [&str; 4] = ["node.log", "node.log.1", "projection.log", "projection.log.1"];
+        let mut panics = 0;
+        for host in &self.nemesis.local().topology().hosts {
+            for name in LOGS {
+                let path = host.directories.log.join(name);
+                match std::fs::read(&path) {
+                    Ok(text) => panics += String::from_utf8_lossy(&text).matches("panicked at").count(),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => {
+                        return Err(error).with_context(|| format!("cannot read {}", path.display()));
+                    }
+                }
+            }
+        }
+        Ok(panics)
     }
 }
 

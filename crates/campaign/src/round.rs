@@ -132,7 +132,7 @@ pub async fn run(
     if plan.fault.can_move_the_primary() {
         block_in_place(|| arena.wait_until_watched(WATCHED_WITHIN))?;
     }
-    let panics = block_in_place(|| arena.panics());
+    let panics = block_in_place(|| arena.panics())?;
     make_accounts(arena, world).await?;
     let record = Arc::new(Record::default());
     let mut clients = {
@@ -173,7 +173,7 @@ pub async fn run(
     if !flowing {
         problems.push("no writes after healing".to_owned());
     }
-    let new_panics = block_in_place(|| arena.panics()).saturating_sub(panics);
+    let new_panics = block_in_place(|| arena.panics())?.saturating_sub(panics);
     if new_panics > 0 {
         problems.push(format!("nodes or projections logged {new_panics} panics"));
     }

@@ -68,7 +68,12 @@ pub(crate) struct Link {
     wire: Connection<Socket, NoTlsStream>,
     runtime: Runtime,
     abort: AbortHandle,
+    /// How long a flight may take; none where only its end tells what became of it.
+    within: Option<Duration>,
 }
+
+/// How long a question of a reader may take: a frozen server keeps its connections, and others are there to be asked.
+const READ_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long others may take to say that they take writes, too.
 const RIVAL_WITHIN: Duration = Duration::from_millis(100);
@@ -109,6 +114,10 @@ impl Link {
             wire,
             runtime,
             abort,
+            within: match purpose {
+                Purpose::Read | Purpose::ReadAtPrimary => Some(READ_WITHIN),
+                Purpose::Append | Purpose::Maintain => None,
+            },
         };
         link.batch("set the session up", SETTINGS)?;
         match purpose {
@@ -138,12 +147,18 @@ impl Link {
             wire,
             runtime,
             abort,
+            within,
         } = self;
         let mut warning = None;
         let output = runtime.block_on(async {
             let mut work = pin!(work(client));
             let mut aborted = pin!(abort.requested());
+            let mut late = pin!(after(*within));
             poll_fn(|cx| {
+                if late.as_mut().poll(cx).is_ready() {
+                    let reason = "the server is silent".to_owned();
+                    return Poll::Ready(Err(PostgresError::Broken { action, reason }));
+                }
                 if aborted.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Err(PostgresError::Aborted { action }));
                 }
@@ -206,8 +221,16 @@ impl Link {
     }
 }
 
+/// Ends after that time, if there is one.
+async fn after(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What the driver gives: questions go in at one side, messages come out at the other.
-type Session = (Client, Connection<Socket, NoTlsStream>);
+pub type Session = (Client, Connection<Socket, NoTlsStream>);
 
 /// A session as wanted.
 async fn connect(options: &ConnectOptions, writes: bool) -> Result<Session, PostgresError> {
@@ -229,14 +252,26 @@ async fn connect_to_first(options: &ConnectOptions) -> Result<Session, PostgresE
     Err(refused.expect("there is at least one host"))
 }
 
-/// The server that takes writes. Where several do, it is the one on the latest timeline: an old primary that nobody has demoted yet
-/// takes sessions, and its commits wait for ever.
+/// The server that takes writes.
 async fn connect_to_primary(options: &ConnectOptions) -> Result<Session, PostgresError> {
-    let mut asked: FuturesUnordered<_> = options
-        .hosts
-        .iter()
-        .map(|host| connect_to(options, host, true))
-        .collect();
+    let asked = options.hosts.iter().map(|host| connect_to(options, host, true));
+    latest_primary(asked).await.map_err(|refused| {
+        refused.unwrap_or_else(|| PostgresError::Broken {
+            action: "connect",
+            reason: "several servers take writes, and none tells its timeline".to_owned(),
+        })
+    })
+}
+
+/// Of the sessions that come about, each with a server that takes writes, the one with the server on the latest timeline: an
+/// old primary that nobody has demoted yet takes sessions, and its commits wait for ever, or for nothing.
+///
+/// # Errors
+/// The last refusal when nobody takes writes; none when several do, and none of them tells its timeline.
+pub async fn latest_primary<E>(
+    asked: impl IntoIterator<Item = impl Future<Output = Result<Session, E>>>,
+) -> Result<Session, Option<E>> {
+    let mut asked: FuturesUnordered<_> = asked.into_iter().collect();
     let (mut found, mut refused) = (Vec::new(), None);
     while let Some(answer) = match found.is_empty() {
         true => asked.next().await,
@@ -251,9 +286,7 @@ async fn connect_to_primary(options: &ConnectOptions) -> Result<Session, Postgre
         }
     }
     if found.len() < 2 {
-        return found
-            .pop()
-            .ok_or_else(|| refused.expect("there is at least one host"));
+        return found.pop().ok_or(refused);
     }
     let mut latest: Option<(String, Session)> = None;
     for mut session in found {
@@ -264,10 +297,7 @@ async fn connect_to_primary(options: &ConnectOptions) -> Result<Session, Postgre
             latest = Some((timeline, session));
         }
     }
-    latest.map(|(_, session)| session).ok_or(PostgresError::Broken {
-        action: "connect",
-        reason: "several servers take writes, and none tells its timeline".to_owned(),
-    })
+    latest.map(|(_, session)| session).ok_or(None)
 }
 
 async fn connect_to(

@@ -60,6 +60,8 @@ pub struct PostgresReader {
     idle: Mutex<Vec<Link>>,
     /// Failed questions in a row: each lets the next session be sought at another server first.
     failures: AtomicUsize,
+    /// How often a server was left that answered.
+    left: AtomicUsize,
 }
 
 impl PostgresReader {
@@ -76,6 +78,7 @@ impl PostgresReader {
             final_head: Arc::default(),
             idle: Mutex::default(),
             failures: AtomicUsize::new(0),
+            left: AtomicUsize::new(0),
         };
         reader.refresh()?;
         Ok(reader)
@@ -93,6 +96,7 @@ impl PostgresReader {
             final_head,
             idle: Mutex::default(),
             failures: AtomicUsize::new(0),
+            left: AtomicUsize::new(0),
         }
     }
 
@@ -111,6 +115,12 @@ impl PostgresReader {
             self.final_head.advance(found);
         }
         Ok(self.final_head.height())
+    }
+
+    /// Looks at the next server from now on: this one shows nothing new, which may be its own fault.
+    pub fn look_elsewhere(&self) {
+        self.left.fetch_add(1, Ordering::Relaxed);
+        self.idle.lock().expect("no reader panics with the pool").clear();
     }
 
     /// [`PostgresReader::refresh`], with the error of every journal.
@@ -157,7 +167,8 @@ impl PostgresReader {
 
     fn connect(&self) -> Result<Link, PostgresError> {
         let mut options = self.connect.clone();
-        let skipped = self.failures.load(Ordering::Relaxed) % options.hosts.len().max(1);
+        let skipped = self.failures.load(Ordering::Relaxed) + self.left.load(Ordering::Relaxed);
+        let skipped = skipped % options.hosts.len().max(1);
         options.hosts.rotate_left(skipped);
         let mut link = Link::open(&options, self.purpose, AbortHandle::default())?;
         check_version(&mut link)?;

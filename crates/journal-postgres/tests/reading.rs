@@ -238,3 +238,44 @@ fn what_is_final_is_not_taken_from_another_lineage_that_shows_another_block_ther
     );
     assert_eq!(reader.read(Height(6)).unwrap().hash, sixth);
 }
+
+/// A reader that asks the standby first and the primary next.
+fn reader_beside_the_standby(world: &World) -> PostgresReader {
+    let mut connect = world.user_at(&world.servers.standbys[0], "reader");
+    connect
+        .hosts
+        .push(("127.0.0.1".to_owned(), world.servers.primary.port));
+    PostgresReader::open(connect, SHARD, keys()).unwrap()
+}
+
+#[test]
+fn a_server_that_falls_silent_is_left_for_another() {
+    let world = World::start(2);
+    let mut writer = world.writer(1);
+    writer.append(1).unwrap();
+    let reader = reader_beside_the_standby(&world);
+    reader.refresh().unwrap();
+    world.servers.standbys[0].freeze();
+    writer.append(1).unwrap();
+    writer.append(1).unwrap();
+    // The question that was under way fails by its time, and none later.
+    let seen = (0..3).filter_map(|_| reader.refresh().ok()).max();
+    assert_eq!(seen, Some(Height(3)));
+    world.servers.standbys[0].thaw();
+}
+
+#[test]
+fn a_server_that_stands_still_is_left_when_told_so() {
+    let world = World::start(2);
+    let mut writer = world.writer(1);
+    writer.append(1).unwrap();
+    let standby = &world.servers.standbys[0];
+    standby.wait_for_in(common::DATABASE, "select max(height) from shanraq.journal", "2");
+    let _ = standby.sql("select pg_wal_replay_pause()");
+    let reader = reader_beside_the_standby(&world);
+    writer.append(1).unwrap();
+    writer.append(1).unwrap();
+    assert_eq!(reader.refresh().unwrap(), Height(1));
+    reader.look_elsewhere();
+    assert_eq!(reader.refresh().unwrap(), Height(3));
+}

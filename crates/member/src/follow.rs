@@ -14,6 +14,9 @@ const LOOK: Duration = Duration::from_millis(20);
 const LOOK_WHILE_FED: Duration = Duration::from_secs(1);
 /// The pause after a failed look.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How long a server may show nothing new, while the writer does not tell of its blocks either, before another one is
+/// looked at: a standby that has lost its primary answers, and stands still.
+const STALE_AFTER: Duration = Duration::from_secs(5);
 
 /// Supplies the node with what is final until it writes, or `stopping`; `is_fed` tells whether the writer does so, too.
 ///
@@ -26,6 +29,7 @@ pub(crate) fn run(
     stopping: &AtomicBool,
 ) -> Result<(), NodeError> {
     let mut is_away = false;
+    let (mut height, mut moved) = (node.supplied_height(), Instant::now());
     while !stopping.load(Ordering::Relaxed) {
         match catch_up(node, blocks) {
             Ok(()) => {
@@ -33,6 +37,12 @@ pub(crate) fn run(
                     tracing::info!("the journal can be read again");
                 }
                 let looked = Instant::now();
+                if is_fed.load(Ordering::Relaxed) || node.supplied_height() != height {
+                    (height, moved) = (node.supplied_height(), looked);
+                } else if moved.elapsed() > STALE_AFTER {
+                    blocks.look_elsewhere();
+                    moved = looked;
+                }
                 let pause = || match is_fed.load(Ordering::Relaxed) {
                     true => LOOK_WHILE_FED,
                     false => LOOK,

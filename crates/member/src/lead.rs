@@ -6,6 +6,7 @@ use crate::member::is_news;
 use crate::reporter::{Reporter, Won};
 use crate::reports::Reports;
 use election::{ElectionError, Elector, TermRevision};
+use journal::JournalError;
 use journal_postgres::{AbortHandle, PostgresJournal, PostgresOptions, writable_server};
 use node::{Node, NodeError};
 use std::sync::Arc;
@@ -17,6 +18,11 @@ use storage::KeyRing;
 const LOOK: Duration = Duration::from_millis(5);
 /// The pause after a journal that could not be taken over.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a member may fail to take the journal over before it leaves that to others, who may reach a server that it
+/// does not: longer than PostgreSQL takes to have another primary, which all wait for alike.
+const TAKE_OVER_WITHIN: Duration = Duration::from_secs(5);
+/// How long an append may go on while the process is to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// After how long an append counts as hanging.
 const HANGS_AFTER: Duration = Duration::from_millis(500);
@@ -34,7 +40,10 @@ pub(crate) struct Lead {
     pub(crate) elector: Arc<Elector>,
     pub(crate) postgres: PostgresOptions,
     pub(crate) keys: KeyRing,
+    /// The process is to stop: nothing new is begun.
     pub(crate) stopping: Arc<AtomicBool>,
+    /// The node has stopped: nothing is under way any more that would have to be ended.
+    pub(crate) stopped: Arc<AtomicBool>,
     /// As whom this node writes; 0 until it does.
     pub(crate) writes_as: Arc<AtomicI64>,
     pub(crate) clocks: Arc<Clocks>,
@@ -45,18 +54,24 @@ impl Lead {
     /// Waits until this member is elected, takes the journal over, and watches until it leads no more, or `stopping`.
     pub(crate) fn run(&self) -> Ended {
         let mut told = String::new();
+        let mut elected: Option<(TermRevision, Instant)> = None;
         while !self.is_stopping() {
             let Some(revision) = self.elector.term_now() else {
                 std::thread::sleep(LOOK);
                 continue;
             };
             let begun = Instant::now();
+            let since = match elected {
+                Some((known, since)) if known == revision => since,
+                _ => begun,
+            };
+            elected = Some((revision, since));
             if !self.has_the_time(revision) {
                 continue;
             }
             let had = self.node.supplied_head();
             let Some(journal) = self.open(&mut told) else {
-                std::thread::sleep(PAUSE);
+                self.wait_or_leave(since);
                 continue;
             };
             match self.take_over(revision, journal) {
@@ -71,16 +86,30 @@ impl Lead {
                     self.report(won);
                     return self.watch(revision, &abort);
                 }
-                Err(NodeError::Append(error)) => {
+                // It stays a follower, and the next attempt begins a term of its own.
+                Err(error @ (NodeError::Append(_) | NodeError::Journal(JournalError::Io { .. }))) => {
                     if is_news(&mut told, &error) {
                         tracing::warn!(code = "MEM-0102", %error, "the journal cannot be taken over yet");
                     }
-                    std::thread::sleep(PAUSE);
+                    self.wait_or_leave(since);
                 }
                 Err(error) => return Ended::Fault(error.into()),
             }
         }
         Ended::Stopped
+    }
+
+    /// Waits before the next attempt, or leaves it to others after many.
+    fn wait_or_leave(&self, since: Instant) {
+        if since.elapsed() < TAKE_OVER_WITHIN {
+            return std::thread::sleep(PAUSE);
+        }
+        tracing::warn!(
+            code = "MEM-0115",
+            "the journal could not be taken over for {} s; another member may try",
+            TAKE_OVER_WITHIN.as_secs()
+        );
+        self.elector.resign_before_end(CONFIRM_PATIENCE);
     }
 
     /// Has the change reported, beside the writing.
@@ -159,13 +188,13 @@ impl Lead {
     /// Makes an append give up that hangs at a server which is not the primary any more: a frozen one closes nothing. It has a
     /// thread of its own, as asking frozen servers takes its time.
     fn spawn_primary_watch(&self, server: String, abort: AbortHandle) -> Result<(), NodeError> {
-        let (node, connect, stopping) = (
+        let (node, connect, stopped) = (
             self.node.clone(),
             self.postgres.connect.clone(),
-            self.stopping.clone(),
+            self.stopped.clone(),
         );
         let watch = move || {
-            while !stopping.load(Ordering::Relaxed) {
+            while !stopped.load(Ordering::Relaxed) {
                 std::thread::sleep(LOOK_AT_PRIMARY);
                 if node.appends_for().is_none_or(|time| time < HANGS_AFTER) {
                     continue;
@@ -202,9 +231,14 @@ impl Lead {
         false
     }
 
+    /// Until the node has stopped, not only is to: an append that hangs then would hold it for ever.
     fn watch(&self, revision: TermRevision, abort: &AbortHandle) -> Ended {
         let mut looked = Instant::now();
-        while !self.is_stopping() {
+        let mut stops_since = None;
+        while !self.stopped.load(Ordering::Relaxed) {
+            if self.is_stopping() && stops_since.get_or_insert_with(Instant::now).elapsed() > STOP_WITHIN {
+                abort.abort();
+            }
             if looked.elapsed() > LOOK_AT_CLOCKS {
                 looked = Instant::now();
                 if self.clocks.outran().is_some() {
@@ -216,7 +250,11 @@ impl Lead {
             if !self.leads(revision) {
                 // An append that is under way gives up: its outcome is the next writer's to settle.
                 abort.abort();
-                return Ended::Lost;
+                return if self.is_stopping() {
+                    Ended::Stopped
+                } else {
+                    Ended::Lost
+                };
             }
             std::thread::sleep(LOOK);
         }

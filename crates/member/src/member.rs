@@ -63,6 +63,7 @@ pub struct Member {
     clocks: Arc<Clocks>,
     reports: Arc<Reports>,
     stopping: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
     ended: watch::Receiver<Option<Arc<Ended>>>,
 }
 
@@ -123,7 +124,7 @@ impl Member {
         // Only now: who has not caught up should not be elected.
         let started = Arc::new(Elector::start(election)?);
         let elector = elector.get_or_init(|| started).clone();
-        let stopping = Arc::new(AtomicBool::new(false));
+        let (stopping, stopped) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (end, ended) = watch::channel(None);
         let writes_as = Arc::new(AtomicI64::new(0));
         let reports = Arc::new(Reports::open(&directory, name.as_str())?);
@@ -144,6 +145,7 @@ impl Member {
             postgres,
             keys: keys.clone(),
             stopping: stopping.clone(),
+            stopped: stopped.clone(),
             writes_as: writes_as.clone(),
         };
         let whereabouts = Whereabouts {
@@ -188,6 +190,7 @@ impl Member {
             clocks,
             reports,
             stopping,
+            stopped,
             ended,
         })
     }
@@ -227,6 +230,7 @@ impl Member {
         let node = self.node.clone();
         // A panic there has stopped the process.
         let _ = tokio::task::spawn_blocking(move || node.stop()).await;
+        self.stopped.store(true, Ordering::Relaxed);
         if self.whereabouts.elector.is_leading_now() {
             self.whereabouts.elector.resign(to).await?;
         }
@@ -244,7 +248,12 @@ impl Members for Member {
     }
 
     fn confirm(&self) -> BoxFuture<'_, bool> {
-        async { self.whereabouts.elector.confirm_leadership().await.is_ok() }.boxed()
+        async {
+            // Of the election that the journal's term was begun for: what another one confirms says nothing of it.
+            let confirmed = self.whereabouts.elector.confirm_leadership().await;
+            confirmed.is_ok_and(|term| term.0 == self.whereabouts.writes_as.load(Ordering::SeqCst))
+        }
+        .boxed()
     }
 
     fn age(&self) -> Option<Duration> {

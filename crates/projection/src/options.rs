@@ -27,7 +27,7 @@ impl fmt::Debug for Secret {
 /// How a PostgreSQL server that takes writes is reached.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Name or address, and port, tried in order; the first that accepts writes is taken.
+    /// Name or address, and port, all asked at once; of those that take writes the one on the latest timeline is taken.
     pub hosts: Vec<(String, u16)>,
     /// Database.
     pub database: String,

@@ -2,6 +2,7 @@
 
 use crate::error::failed;
 use crate::{ProjectionError, ServerOptions};
+use journal_postgres::{Session as PrimarySession, latest_primary};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
@@ -48,32 +49,38 @@ impl Session {
     }
 }
 
-/// The first host, in their order, that takes writes.
+/// The server that takes writes; of several the one that the journal's writer takes, too.
 async fn connect(options: &ServerOptions, application: &str) -> Result<Client, ProjectionError> {
-    let mut refused = None;
-    for host in &options.hosts {
-        let config = options.config(host, application);
-        // The driver's own limit ends with the TCP connection, which a frozen server takes.
-        match tokio::time::timeout(options.connect_timeout, config.connect(NoTls)).await {
-            Ok(Ok((client, connection))) => {
-                // Ends with the socket; whoever asks next is told.
-                tokio::spawn(async move {
-                    let _ = connection.await;
-                });
-                return Ok(client);
-            }
-            Ok(Err(source)) => {
-                refused = Some(ProjectionError::Connect {
-                    target: options.target(),
-                    source,
-                });
-            }
-            Err(_) => {
-                refused.get_or_insert(ProjectionError::Silent {
-                    server: format!("{}:{}", host.0, host.1),
-                });
-            }
-        }
+    let asked = options
+        .hosts
+        .iter()
+        .map(|host| connect_to(options, host, application));
+    let (client, connection) = latest_primary(asked).await.map_err(|refused| {
+        refused.unwrap_or_else(|| ProjectionError::Silent {
+            server: options.target(),
+        })
+    })?;
+    // Ends with the socket; whoever asks next is told.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(client)
+}
+
+async fn connect_to(
+    options: &ServerOptions,
+    host: &(String, u16),
+    application: &str,
+) -> Result<PrimarySession, ProjectionError> {
+    let config = options.config(host, application);
+    // The driver's own limit ends with the TCP connection, which a frozen server takes.
+    match tokio::time::timeout(options.connect_timeout, config.connect(NoTls)).await {
+        Ok(connected) => connected.map_err(|source| ProjectionError::Connect {
+            target: options.target(),
+            source,
+        }),
+        Err(_) => Err(ProjectionError::Silent {
+            server: format!("{}:{}", host.0, host.1),
+        }),
     }
-    Err(refused.expect("the options name at least one host"))
 }

@@ -4,7 +4,7 @@ mod common;
 
 use common::{DATABASE, History, World, keys};
 use journal::{Journal, LocalJournal, LocalOptions};
-use postgres_servers::Mode;
+use postgres_servers::{Mode, Options};
 use projection::{Metrics, Pace, Position, ProjectionError, Projector, ReaderSource, position, reset, run};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -128,6 +128,25 @@ fn a_server_that_takes_the_connection_and_is_silent_is_passed_over() {
     target.hosts.extend(real);
     target.connect_timeout = Duration::from_secs(5);
     assert_eq!(position(&target).unwrap().height.0, 0);
+}
+
+#[test]
+fn of_two_servers_that_take_writes_the_tables_of_the_later_timeline_are_moved() {
+    let world = World::with(Options {
+        standbys: 1,
+        ..Options::default()
+    });
+    let promoted = &world.servers.standbys[0];
+    world.servers.set("synchronous_standby_names", "");
+    let written = world.sql("select pg_current_wal_flush_lsn()");
+    promoted.wait_for(&format!("select pg_last_wal_replay_lsn() >= '{written}'"), "t");
+    let _ = promoted.sql("select pg_promote()");
+    let _ = promoted.sql_in(DATABASE, "update ledger.position set transfers = 77");
+    let mut target = world.user(DATABASE, "projection");
+    target.hosts.push(("127.0.0.1".to_owned(), promoted.port));
+    assert_eq!(position(&target).unwrap().transfers, 77);
+    target.hosts.reverse();
+    assert_eq!(position(&target).unwrap().transfers, 77, "in whatever order");
 }
 
 #[test]

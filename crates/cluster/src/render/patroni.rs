@@ -49,6 +49,10 @@ fn etcd_hosts(topology: &Topology, host: &Host) -> String {
 }
 
 /// What Patroni puts into etcd when it makes the cluster; later changes go through etcd, not through this file.
+///
+/// How far a standby lags does not bar it: Patroni compares with what the primary has flushed itself, acknowledged or not, and two
+/// standbys that were away for a moment would both be barred for ever once it is lost. Its vote and the fence see to it
+/// that nothing acknowledged is missing.
 fn bootstrap(topology: &Topology, host: &Host) -> String {
     let (mode, strict) = match topology.durability.mode {
         DurabilityMode::Quorum => ("quorum", true),
@@ -62,7 +66,7 @@ fn bootstrap(topology: &Topology, host: &Host) -> String {
     loop_wait: 1
     retry_timeout: 3
     primary_start_timeout: 0
-    maximum_lag_on_failover: 1048576
+    maximum_lag_on_failover: 1099511627776
     synchronous_mode: {mode}
     synchronous_mode_strict: {strict}
     synchronous_node_count: {copies}

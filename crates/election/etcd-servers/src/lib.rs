@@ -116,6 +116,17 @@ impl Servers {
         wait(&format!("{} to be healthy", server.name), || server.is_healthy());
     }
 
+    /// Whether a key stands.
+    ///
+    /// # Panics
+    /// When the first member does not answer.
+    #[must_use]
+    pub fn has_key(&self, key: &str) -> bool {
+        let body = format!(r#"{{"key":"{}","count_only":true}}"#, STANDARD.encode(key));
+        let answer = self.members[0].ask("POST", "/v3/kv/range", &body);
+        answer.expect("etcd answers")["count"] == "1"
+    }
+
     /// Removes a key, as an operator might.
     ///
     /// # Panics

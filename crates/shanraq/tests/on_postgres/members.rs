@@ -1,7 +1,7 @@
 //! Three real nodes on a real PostgreSQL and a real etcd: any of them takes any request, one writes, and when it ends
 //! another one does.
 
-use crate::support::{Node, World, all, shanraq};
+use crate::support::{Node, World, all, shanraq, try_pay_at};
 use etcd_servers::Servers;
 use serde_json::{Value, json};
 
@@ -220,4 +220,36 @@ fn reads_of_any_age_are_answered_and_told_of_to_balancers_while_nobody_writes() 
         (200, Some(1))
     );
     assert_eq!(follower.try_pay(200..201), None, "writes are refused");
+}
+
+/// Its reader is served by the standby; the primary is not on its way.
+#[test]
+fn a_member_that_cannot_reach_the_primary_leaves_writing_to_another() {
+    let (world, etcd) = (World::start(1), Servers::start(1));
+    let endpoints = etcd.endpoints();
+    let cut_off = world.serve_member_beside("a", &endpoints, world.servers.standbys[0].port);
+    wait_for("it is elected", || {
+        etcd.has_key("/shanraq/main/election/writer").then_some(())
+    });
+    let other = world.serve_member("b", &endpoints);
+    wait_for("another one writes", || is_writer(&other).then_some(()));
+    other.open_accounts();
+    wait_for("it passes on what it is asked", || cut_off.try_pay(100..101));
+}
+
+#[test]
+fn a_writer_that_is_told_to_stop_ends_although_an_append_hangs() {
+    let (world, etcd) = (World::start(1), Servers::start(1));
+    let mut node = world.serve_member("a", &etcd.endpoints());
+    wait_for("it writes", || is_writer(&node).then_some(()));
+    node.open_accounts();
+    world.servers.standbys[0].freeze();
+    let address = node.address.clone();
+    let paying = std::thread::spawn(move || try_pay_at(&address, 100..101));
+    let waiting = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
+    world.servers.primary.wait_for(waiting, "1");
+    node.signal("TERM");
+    wait_for("the process ends", || node.child.try_wait().unwrap());
+    world.servers.standbys[0].thaw();
+    assert_eq!(paying.join().unwrap(), None, "nobody was told that it was paid");
 }

@@ -88,17 +88,29 @@ impl World {
         Node::start(&mut command)
     }
 
+    /// A member whose only way to PostgreSQL is that port.
+    pub fn serve_member_beside(&self, name: &str, etcd: &[String], port: u16) -> Node {
+        let alone = std::fs::read_to_string(self.path("config.toml")).unwrap();
+        let primary = format!("127.0.0.1:{}", self.servers.primary.port);
+        let config = alone.replace(&primary, &format!("127.0.0.1:{port}"));
+        Node::start(&mut self.member_of(&config, name, etcd))
+    }
+
     fn member(&self, name: &str, etcd: &[String]) -> Command {
+        let alone = std::fs::read_to_string(self.path("config.toml")).unwrap();
+        self.member_of(&alone, name, etcd)
+    }
+
+    fn member_of(&self, alone: &str, name: &str, etcd: &[String]) -> Command {
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
             .unwrap()
             .port();
         let address = format!("127.0.0.1:{port}");
-        let alone = std::fs::read_to_string(self.path("config.toml")).unwrap();
         let member = format!("[cluster]\nname = {name:?}\netcd = {etcd:?}\nadvertise = {address:?}\n");
         let config = format!("{name}.toml");
-        std::fs::write(self.path(&config), alone + &member).unwrap();
+        std::fs::write(self.path(&config), format!("{alone}{member}")).unwrap();
         self.serve_command(&config, name, &address)
     }
 
@@ -158,17 +170,7 @@ impl Node {
 
     /// Status and body, or none when there is no whole answer. `header` is whole lines.
     pub fn ask(&self, method: &str, path: &str, header: &str, body: &str) -> Option<(u16, Value)> {
-        let mut stream = TcpStream::connect(&self.address).ok()?;
-        let (host, length) = (&self.address, body.len());
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\nconnection: close\r\n{header}"
-        );
-        write!(stream, "{head}content-length: {length}\r\n\r\n{body}").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let status = head.split(' ').nth(1)?.parse().ok()?;
-        Some((status, serde_json::from_str(body).ok()?))
+        ask_at(&self.address, method, path, header, body)
     }
 
     pub fn results(&self, path: &str, body: &Value) -> Vec<String> {
@@ -191,9 +193,7 @@ impl Node {
 
     /// The results, or none when the node gives no answer that settles it.
     pub fn try_pay(&self, ids: std::ops::Range<u32>) -> Option<Vec<String>> {
-        let body = payments(ids).to_string();
-        let (status, answer) = self.ask("POST", "/v1/transfers", "", &body)?;
-        (status == 200).then(|| names(&answer))
+        try_pay_at(&self.address, ids)
     }
 
     pub fn credits_of_2(&self) -> String {
@@ -203,6 +203,28 @@ impl Node {
             .unwrap()
             .to_owned()
     }
+}
+
+/// [`Node::ask`] at an address.
+pub fn ask_at(host: &str, method: &str, path: &str, header: &str, body: &str) -> Option<(u16, Value)> {
+    let mut stream = TcpStream::connect(host).ok()?;
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\nconnection: close\r\n{header}"
+    );
+    write!(stream, "{head}content-length: {length}\r\n\r\n{body}").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, serde_json::from_str(body).ok()?))
+}
+
+/// [`Node::try_pay`] at an address.
+pub fn try_pay_at(host: &str, ids: std::ops::Range<u32>) -> Option<Vec<String>> {
+    let body = payments(ids).to_string();
+    let (status, answer) = ask_at(host, "POST", "/v1/transfers", "", &body)?;
+    (status == 200).then(|| names(&answer))
 }
 
 /// Debian's; installed where it is missing.

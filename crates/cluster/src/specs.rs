@@ -25,6 +25,9 @@ pub struct ProcessSpec {
     pub user: &'static str,
 }
 
+/// A partition of a million blocks is full after minutes at the earliest.
+const MAINTENANCE_EVERY_S: &str = "300";
+
 /// How a process of a host is started; `None` for PostgreSQL, which Patroni starts.
 pub fn spec(topology: &Topology, host: &Host, kind: ProcessKind, manager: Manager) -> Option<ProcessSpec> {
     let programs = &topology.programs;
@@ -66,6 +69,13 @@ pub fn spec(topology: &Topology, host: &Host, kind: ProcessKind, manager: Manage
         ProcessKind::Projection => {
             let mut arguments = ["projection", "run", "--config"].map(str::to_owned).to_vec();
             arguments.push(config(crate::render::PROJECTION_FILE));
+            (&programs.shanraq, arguments, "postgres")
+        }
+        ProcessKind::Maintenance => {
+            let mut arguments = ["journal", "maintain", "--socket"].map(str::to_owned).to_vec();
+            arguments.push(text(&host.directories.run));
+            arguments.extend(["--port".to_owned(), topology.ports.postgres.to_string()]);
+            arguments.extend(["--every", MAINTENANCE_EVERY_S].map(str::to_owned));
             (&programs.shanraq, arguments, "postgres")
         }
         ProcessKind::Postgres | ProcessKind::Postmaster => return None,

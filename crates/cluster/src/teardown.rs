@@ -60,6 +60,7 @@ pub(crate) fn end(local: &Local, table: &Table) -> Result<(), ClusterError> {
         ProcessKind::Pgbouncer,
         ProcessKind::Node,
         ProcessKind::Projection,
+        ProcessKind::Maintenance,
     ];
     end_group(&of(&edge), Duration::from_secs(10));
     end_group(&of(&[ProcessKind::Patroni]), Duration::from_secs(60));

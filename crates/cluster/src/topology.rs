@@ -243,6 +243,8 @@ pub enum ProcessKind {
     Keepalived,
     /// The SQL projection.
     Projection,
+    /// What looks after the journal's tables.
+    Maintenance,
 }
 
 impl fmt::Display for HostName {
@@ -259,7 +261,7 @@ impl fmt::Display for ProcessKind {
 
 impl ProcessKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Etcd,
         Self::Patroni,
         Self::Postgres,
@@ -269,6 +271,7 @@ impl ProcessKind {
         Self::Pgbouncer,
         Self::Keepalived,
         Self::Projection,
+        Self::Maintenance,
     ];
 
     /// As on the command line.
@@ -283,6 +286,7 @@ impl ProcessKind {
             Self::Pgbouncer => "pgbouncer",
             Self::Keepalived => "keepalived",
             Self::Projection => "projection",
+            Self::Maintenance => "maintenance",
         }
     }
 }
@@ -440,6 +444,7 @@ impl Topology {
             ),
             (ProcessKind::Node, host.has(Role::Node) && self.nodes),
             (ProcessKind::Projection, self.projects_at(host)),
+            (ProcessKind::Maintenance, host.has(Role::Postgres) && self.nodes),
         ];
         candidates
             .into_iter()

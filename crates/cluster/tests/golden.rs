@@ -326,8 +326,8 @@ fn systemd_accepts_every_unit() {
         .collect();
     assert_eq!(
         units.len(),
-        7,
-        "etcd, patroni, haproxy, pgbouncer, keepalived, node, projection"
+        8,
+        "etcd, patroni, haproxy, pgbouncer, keepalived, node, projection, maintenance"
     );
     let mut arguments = vec!["verify"];
     arguments.extend(units.iter().map(String::as_str));

@@ -130,7 +130,7 @@ impl Link {
                 "set the session up",
                 "set default_transaction_read_only = on; set enable_seqscan = off; set enable_bitmapscan = off;",
             )?,
-            Purpose::Maintain => {}
+            Purpose::Maintain => link.batch("set the session up", "set vacuum_cost_delay = '2ms';")?,
         }
         Ok(link)
     }

@@ -2,7 +2,9 @@
 //! Must not: change a migration that was released.
 
 use crate::link::{AbortHandle, Link, Purpose};
+use crate::tables::visible;
 use crate::{ConnectOptions, PostgresError};
+use journal::ShardId;
 use ledger::Height;
 use std::num::NonZeroU64;
 use tokio_postgres::types::Type;
@@ -124,8 +126,8 @@ pub(crate) fn leaf(height: Height, partition_heights: u64) -> String {
     format!("shanraq.journal_{first:019}")
 }
 
-/// The chores of a journal's schema, beside the appends: to be stepped now and then by a background thread.
-/// Logs in as a member of `shanraq_owner`; vacuum is for owners only.
+/// The chores of a journal's schema, beside the appends: to be stepped now and then. Logs in as a member of `shanraq_owner`
+/// or as the superuser; vacuum is for owners only, and throttled so that commits do not feel it.
 pub struct Maintainer {
     link: Link,
     partition_heights: u64,
@@ -159,6 +161,21 @@ impl Maintainer {
             partition_heights,
             frozen_below: Height(0),
         })
+    }
+
+    /// [`Maintainer::step`] up to the highest block that can be seen; nothing at a standby, where there is nothing to do.
+    ///
+    /// # Errors
+    /// [`PostgresError`]; open another one after it.
+    pub fn maintain(&mut self, shard: ShardId) -> Result<Option<Maintained>, PostgresError> {
+        let is_standby: bool = self.link.ask("look at the server", async |client| {
+            client.query_one_scalar("select pg_is_in_recovery()", &[]).await
+        })?;
+        if is_standby {
+            return Ok(None);
+        }
+        let head = visible(&mut self.link, shard)?.map_or(Height(0), |mark| mark.height);
+        self.step(head).map(Some)
     }
 
     /// Makes partitions ready ahead of the head, and freezes those that lie below it whole. May be repeated.

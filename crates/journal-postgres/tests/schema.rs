@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::World;
+use common::{SHARD, World};
 use journal_postgres::{Maintainer, PostgresJournal, SCHEMA_VERSION, migrate};
 use ledger::Height;
 
@@ -122,4 +122,18 @@ fn partitions_stand_ready_ahead_and_are_frozen_when_full() {
             .step(Height(33))
             .is_err()
     );
+}
+
+#[test]
+fn chores_are_done_at_the_primary_up_to_what_it_shows_and_nothing_at_a_standby() {
+    let world = World::start(1);
+    let mut writer = world.writer(1);
+    writer.fill(18);
+    let mut at_primary = Maintainer::open(&world.user("owner")).unwrap();
+    let done = at_primary.maintain(SHARD).unwrap().unwrap();
+    assert_eq!((done.partitions_until, done.frozen), (Height(40), 2));
+    let standby = &world.servers.standbys[0];
+    standby.wait_for_in(common::DATABASE, "select max(height) from shanraq.journal", "18");
+    let mut at_standby = Maintainer::open(&world.user_at(standby, "owner")).unwrap();
+    assert_eq!(at_standby.maintain(SHARD).unwrap(), None);
 }

@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         Command::TrialBalance(args) => commands::trial_balance::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
-        Command::Journal(args) => commands::journal::run(&args).map(|()| true),
+        Command::Journal(args) => commands::journal::run(&args),
         Command::Migrate(args) => commands::migrate::run(&args).map(|()| true),
         Command::Projection(args) => commands::projection::run(&args),
         Command::Bench(args) => bench::run(&args),

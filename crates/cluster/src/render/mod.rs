@@ -64,7 +64,7 @@ pub fn render(topology: &Topology, host: &Host, machine: Machine, secrets: &Secr
                 let password = format!("{}\n", secrets.projector);
                 files.push(postgres(projection::PASSWORD, 0o600, password));
             }
-            ProcessKind::Postgres | ProcessKind::Postmaster => {}
+            ProcessKind::Postgres | ProcessKind::Postmaster | ProcessKind::Maintenance => {}
         }
     }
     files.extend(systemd::files(topology, host));

@@ -36,6 +36,11 @@ fn unit(spec: &ProcessSpec) -> String {
         ProcessKind::Pgbouncer => ("PgBouncer", "notify", " shanraq-haproxy.service"),
         ProcessKind::Keepalived => ("keepalived", "simple", " shanraq-haproxy.service"),
         ProcessKind::Projection => ("SQL projection", "simple", " shanraq-patroni.service"),
+        ProcessKind::Maintenance => (
+            "chores of the journal's tables",
+            "simple",
+            " shanraq-patroni.service",
+        ),
         ProcessKind::Node | ProcessKind::Postgres | ProcessKind::Postmaster => (
             "ledger node",
             "simple",

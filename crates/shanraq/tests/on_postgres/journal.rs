@@ -1,8 +1,9 @@
 //! The real binary with its journal in a real PostgreSQL: what was acknowledged is there whatever ends the process, and
 //! the data directory is worth nothing.
 
-use crate::support::{DATABASE, World, all};
-use serde_json::json;
+use crate::support::{DATABASE, World, all, run, shanraq, stdout};
+use postgres_servers::SUPERUSER;
+use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -65,4 +66,26 @@ fn a_second_writer_ends_the_first_and_both_agree_on_what_was_acknowledged() {
     assert!(!status.success(), "it does not go on as if nothing had happened");
     assert!(all(&second.pay(900..901), "created"), "nothing of it landed");
     assert_eq!(second.credits_of_2(), "1005");
+}
+
+#[test]
+fn the_journals_tables_are_looked_after_by_a_command() {
+    let world = World::start(0);
+    let maintain = |arguments: &[&str]| {
+        let mut command = shanraq();
+        command.args(["journal", "maintain", "--json"]).args(arguments);
+        let told = stdout(&run(command
+            .arg("--password-file")
+            .arg(world.servers.password_file())));
+        serde_json::from_str::<Value>(&told).unwrap()
+    };
+    let url = format!(
+        "postgresql://{SUPERUSER}@127.0.0.1:{}/{DATABASE}",
+        world.servers.primary.port
+    );
+    let told = maintain(&["--url", &url]);
+    assert_eq!(told["standby"], false, "{told}");
+    assert_eq!(told["partitions_until"], "3000000", "{told}");
+    assert_eq!(told["frozen"], 0, "{told}");
+    assert!(told["xid_age"].as_u64().unwrap() > 0, "{told}");
 }

@@ -7,10 +7,12 @@ use crate::metrics::Metrics;
 use crate::placement::Cluster;
 use crate::server::ApiConfig;
 use ledger::{
-    AccountReply, ActorId, CreateTransferResult, DescribeLedgerResult, EventMetadata, Events,
-    LedgerDescription, Posting, TransactionHead, TransactionOutcome, Transfer, TransferReply,
+    AccountId, AccountReply, ActorId, Balances, CreateTransferResult, DescribeLedgerResult,
+    EVENTS_PER_REQUEST_MAX, EventMetadata, Events, LedgerDescription, Posting, TransactionHead,
+    TransactionOutcome, Transfer, TransferId, TransferReply,
 };
 use node::{Node, Reply, Request, RequestBody, SubmitError};
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -155,16 +157,72 @@ impl Edge {
             .map_err(|error| ApiError::NoTransaction(error.to_string()))?;
         let metadata = metadata.map(|json| (0, json)).into_iter().collect();
         let events = self.events(transfers.clone(), metadata);
-        let replies = self.create_transfers(caller, events, deadline).await?;
-        let results: Vec<CreateTransferResult> = replies.iter().map(|reply| reply.result).collect();
-        if results.len() != transfers.len() {
+        let mut replies = self.create_transfers(caller, events, deadline).await?;
+        if replies.len() != transfers.len() {
             return Err(ApiError::Fault);
         }
+        let results: Vec<CreateTransferResult> = replies.iter().map(|reply| reply.result).collect();
+        let outcome = if ledger::is_open(&results) {
+            // The ledger has decided: a look-up that fails leaves the caller without knowing what.
+            let compared = self.compare_repeat(&transfers, &mut replies, deadline).await;
+            compared.map_err(|_| ApiError::Unknown)?
+        } else {
+            ledger::committed(&results)
+        };
         Ok(TransactionReply {
-            outcome: ledger::committed(&results),
+            outcome,
             transfers,
             replies,
         })
+    }
+
+    /// A transaction whose first transfer exists: whether all of it does, as asked. Its replies then say so; otherwise the
+    /// one of the first transfer that differs says how.
+    async fn compare_repeat(
+        &self,
+        transfers: &[Transfer],
+        replies: &mut [TransferReply],
+        deadline: Instant,
+    ) -> Result<TransactionOutcome, ApiError> {
+        let ids = transfers.iter().map(|transfer| transfer.id).collect();
+        let found = self.read(deadline, self.node.transfers(ids)).await?;
+        let stored: HashMap<TransferId, Transfer> = found
+            .iter()
+            .map(|view| (view.row.transfer.id, view.row.transfer))
+            .collect();
+        if let Some((index, result)) = ledger::first_unlike_stored(transfers, |id| stored.get(&id)) {
+            replies[index].result = result;
+            return Ok(TransactionOutcome::Refused { index, result });
+        }
+        let balances = self.balances_of(stored.values(), deadline).await?;
+        let of = |account: AccountId| balances.get(&account).copied().ok_or(ApiError::Fault);
+        for (reply, transfer) in replies.iter_mut().zip(transfers) {
+            *reply = TransferReply {
+                result: CreateTransferResult::Exists,
+                timestamp: stored[&transfer.id].timestamp,
+                debit: of(transfer.debit_account_id)?,
+                credit: of(transfer.credit_account_id)?,
+            };
+        }
+        Ok(TransactionOutcome::AlreadyCommitted)
+    }
+
+    /// The balances now of all accounts that the transfers move money of.
+    async fn balances_of(
+        &self,
+        transfers: impl Iterator<Item = &Transfer>,
+        deadline: Instant,
+    ) -> Result<HashMap<AccountId, Balances>, ApiError> {
+        let accounts: BTreeSet<AccountId> = transfers
+            .flat_map(|transfer| [transfer.debit_account_id, transfer.credit_account_id])
+            .collect();
+        let accounts: Vec<AccountId> = accounts.into_iter().collect();
+        let mut balances = HashMap::with_capacity(accounts.len());
+        for ids in accounts.chunks(EVENTS_PER_REQUEST_MAX) {
+            let views = self.read(deadline, self.node.accounts(ids.to_vec())).await?;
+            balances.extend(views.iter().map(|view| (view.account.id, view.account.balances)));
+        }
+        Ok(balances)
     }
 
     /// Events with their metadata sealed; `metadata` is by rising index and in the form in which it is kept.

@@ -7,6 +7,7 @@ mod bounds;
 pub mod convert;
 mod edge;
 mod error;
+mod first_bytes;
 pub mod flags;
 mod grpc;
 mod idempotency;
@@ -23,7 +24,7 @@ pub use error::{ApiError, ERROR_CODE, OUTCOME, Place, RETRY_AFTER_MS};
 pub use idempotency::{KEY_BYTES_MAX, derive_id, derive_leg_id};
 pub use metadata::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, compact as compact_metadata};
 pub use placement::{CONSISTENCY, Members, Place as WriterPlace};
-pub use server::{ApiConfig, serve, serve_member};
+pub use server::{ApiConfig, REQUEST_BYTES_MAX, serve, serve_member};
 pub use settings::{LiveStatus, SettingsStatus};
 
 /// The description of the REST interface, OpenAPI 3.1, as served at `/openapi.json`.

@@ -6,6 +6,7 @@
 use crate::bounds::LiveBounds;
 use crate::edge::{Caller, Edge};
 use crate::error::NO_SNIFF;
+use crate::first_bytes::FirstBytes;
 use crate::metrics::Metrics;
 use crate::placement::{Cluster, Members, forwarder, place};
 use crate::settings::LiveStatus;
@@ -19,6 +20,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use node::Node;
+use socket2::{SockRef, TcpKeepalive};
 use std::future::Future;
 use std::io::{Error, ErrorKind};
 use std::pin::pin;
@@ -27,6 +29,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+
+/// The largest request that a node takes unless it is told otherwise, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 8 << 20;
 
 /// Bounds of the edges. The defaults are fit for production.
 #[derive(Clone, Debug)]
@@ -39,6 +44,8 @@ pub struct ApiConfig {
     pub max_request_bytes: usize,
     /// How many connections may be open at once; further ones wait to be accepted.
     pub max_connections: usize,
+    /// How long a client may take to say which protocol it speaks, and to send the head of an HTTP/1.1 request.
+    pub head_timeout: Duration,
     /// How long a stop waits for requests that are under way.
     pub drain_timeout: Duration,
 }
@@ -48,8 +55,9 @@ impl Default for ApiConfig {
         Self {
             bounds: Arc::default(),
             settings: Arc::default(),
-            max_request_bytes: 8 << 20,
+            max_request_bytes: REQUEST_BYTES_MAX,
             max_connections: 4_096,
+            head_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),
         }
     }
@@ -59,9 +67,10 @@ impl Default for ApiConfig {
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 const FRAME_BYTES: u32 = 1 << 20;
-/// How long a client may take to send the head of an HTTP/1.1 request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How often the kernel asks a peer that is silent whether it is still there; unanswered, it tries this often.
+const PROBE_INTERVAL: Duration = Duration::from_secs(20);
+const PROBES: u32 = 3;
 /// How long to wait after an accept that failed for want of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -125,7 +134,7 @@ async fn run(
         None => router,
     };
     let router = router.layer(from_fn_with_state(edge, around));
-    let (builder, graceful) = (protocol(), GracefulShutdown::new());
+    let (builder, graceful) = (protocol(config.head_timeout), GracefulShutdown::new());
     let slots = Arc::new(Semaphore::new(config.max_connections));
     let mut shutdown = pin!(shutdown);
     let served = loop {
@@ -142,7 +151,10 @@ async fn run(
         };
         let service = TowerToHyperService::new(router.clone());
         let connection = builder
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(
+                TokioIo::new(FirstBytes::new(stream, config.head_timeout)),
+                service,
+            )
             .into_owned();
         let connection = graceful.watch(connection);
         let metrics = metrics.clone();
@@ -166,12 +178,12 @@ async fn run(
     served
 }
 
-fn protocol() -> Builder<TokioExecutor> {
+fn protocol(head_timeout: Duration) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT);
+        .header_read_timeout(head_timeout);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -189,8 +201,7 @@ async fn accept(listener: &TcpListener) -> std::io::Result<TcpStream> {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                // Small answers must not wait for more to come.
-                if let Err(error) = stream.set_nodelay(true) {
+                if let Err(error) = prepare(&stream) {
                     tracing::debug!(%error, "a connection went away while it was accepted");
                     continue;
                 }
@@ -209,6 +220,16 @@ async fn accept(listener: &TcpListener) -> std::io::Result<TcpStream> {
     }
 }
 
+/// Small answers do not wait for more to come, and a peer that is gone without a word is found out.
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    let probes = TcpKeepalive::new()
+        .with_time(PROBE_INTERVAL)
+        .with_interval(PROBE_INTERVAL)
+        .with_retries(PROBES);
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_keepalive(&probes)
+}
+
 /// Around every request: who calls; and around every answer: the standard headers and its measures.
 async fn around(
     State(edge): State<Edge>,
@@ -221,7 +242,8 @@ async fn around(
     request.extensions_mut().insert(Caller::LOCAL);
     let mut response = next.run(request).await;
     let path = matched.as_ref().map_or("", MatchedPath::as_str);
-    if !path.starts_with("/shanraq.v1.") {
+    // gRPC calls, those between members too, are counted by method where they are.
+    if !path.starts_with("/shanraq.") {
         edge.metrics
             .rest(method.as_str(), path, response.status().as_u16(), begun.elapsed());
     }
@@ -229,4 +251,19 @@ async fn around(
     headers.insert(NO_SNIFF.0, NO_SNIFF.1);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn peers_of_accepted_connections_are_probed_when_they_are_silent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), accept(&listener));
+        let (_client, accepted) = (client.unwrap(), accepted.unwrap());
+        assert!(SockRef::from(&accepted).keepalive().unwrap());
+        assert!(accepted.nodelay().unwrap());
+    }
 }

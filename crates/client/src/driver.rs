@@ -74,20 +74,7 @@ pub(crate) async fn run(
     mut queue: mpsc::UnboundedReceiver<Work>,
     options: Options,
 ) {
-    let mut driver = Driver {
-        grpc,
-        options,
-        link: Link::Down,
-        waiting: VecDeque::new(),
-        again: VecDeque::new(),
-        sent: VecDeque::new(),
-        next_sequence: 1,
-        paused_until: None,
-        pause: PAUSE_FIRST,
-        wake: None,
-        trouble: "no connection".to_owned(),
-        jitter: RandomState::new(),
-    };
+    let mut driver = Driver::new(grpc, options);
     let mut timer = Box::pin(sleep_until((Instant::now() + NEVER).into()));
     let mut calls = Vec::new();
     let mut open = true;
@@ -107,6 +94,23 @@ pub(crate) async fn run(
 }
 
 impl Driver {
+    fn new(grpc: LedgerClient<Channel>, options: Options) -> Self {
+        Self {
+            grpc,
+            options,
+            link: Link::Down,
+            waiting: VecDeque::new(),
+            again: VecDeque::new(),
+            sent: VecDeque::new(),
+            next_sequence: 1,
+            paused_until: None,
+            pause: PAUSE_FIRST,
+            wake: None,
+            trouble: "no connection".to_owned(),
+            jitter: RandomState::new(),
+        }
+    }
+
     fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.again.is_empty() && self.sent.is_empty()
     }
@@ -119,8 +123,9 @@ impl Driver {
         mut timer: Pin<&mut Sleep>,
     ) -> Event {
         let wake = [self.wake, self.paused_until].into_iter().flatten().min();
-        let wake = wake.map_or_else(|| timer.deadline(), Into::into);
-        if timer.deadline() != wake {
+        if let Some(wake) = wake.map(Into::into)
+            && timer.deadline() != wake
+        {
             timer.as_mut().reset(wake);
         }
         let link = &mut self.link;
@@ -134,7 +139,8 @@ impl Driver {
         tokio::select! {
             event = heard => event,
             count = queue.recv_many(calls, TAKE), if open => Event::Calls(count),
-            () = timer => Event::Timer,
+            // A timer that fired stays so until it is set again: only who waits for a moment looks at it.
+            () = timer, if wake.is_some() => Event::Timer,
         }
     }
 
@@ -189,6 +195,10 @@ impl Driver {
         batch.sequence = self.next_sequence;
         self.next_sequence += 1;
         let message = batch.message(Instant::now());
+        if let Some(error) = batch.too_large(&message) {
+            batch.waiters.fail(&error);
+            return true;
+        }
         if sender.try_send(message).is_err() {
             // The stream broke; its end arrives as an event. Nothing of this request left.
             self.again.push_front(batch);
@@ -306,25 +316,36 @@ impl Driver {
         } = batch;
         match (waiters, body, asked) {
             (Waiters::Shared(waiters), submit_reply::Body::Transfers(reply), _) => share_out(waiters, &reply),
-            (Waiters::Transfers(waiter), submit_reply::Body::Transfers(reply), Body::Transfers(asked, _)) => {
+            (
+                Waiters::Transfers(waiter),
+                submit_reply::Body::Transfers(reply),
+                Body::Transfers(asked, metadata),
+            ) => {
                 let replies = read_all(&reply.results, asked.len(), convert::result_from_wire);
                 match replies {
                     Ok(replies) if doubtful && repeat::has_repeated_chain(&asked, &replies) => {
                         let grpc = self.grpc.clone();
                         tokio::spawn(async move {
-                            let _ = waiter.send(repeat::complete_chains(grpc, &asked, replies).await);
+                            let _ =
+                                waiter.send(repeat::complete_chains(grpc, &asked, &metadata, replies).await);
                         });
                     }
                     replies => drop(waiter.send(replies)),
                 }
             }
-            (Waiters::Accounts(waiter), submit_reply::Body::Accounts(reply), Body::Accounts(asked, _)) => {
+            (
+                Waiters::Accounts(waiter),
+                submit_reply::Body::Accounts(reply),
+                Body::Accounts(asked, metadata),
+            ) => {
                 let replies = read_all(&reply.results, asked.len(), convert::account_result_from_wire);
                 match replies {
                     Ok(replies) if doubtful && repeat::has_repeated_account_chain(&asked, &replies) => {
                         let grpc = self.grpc.clone();
                         tokio::spawn(async move {
-                            let _ = waiter.send(repeat::complete_account_chains(grpc, &asked, replies).await);
+                            let _ = waiter.send(
+                                repeat::complete_account_chains(grpc, &asked, &metadata, replies).await,
+                            );
                         });
                     }
                     replies => drop(waiter.send(replies)),
@@ -412,4 +433,26 @@ fn read_all<W, T>(
         .iter()
         .map(|result| read(result).map_err(|error| Error::Protocol(error.to_string())))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::transport::Endpoint;
+
+    #[tokio::test]
+    async fn a_driver_that_waits_for_nothing_is_not_woken_by_a_timer_that_fired() {
+        let channel = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        let mut driver = Driver::new(LedgerClient::new(channel), Options::default());
+        let (_calls, mut queue) = mpsc::unbounded_channel();
+        let mut timer = Box::pin(sleep_until(Instant::now().into()));
+        let mut calls = Vec::new();
+        driver.wake = Some(Instant::now());
+        let fired = driver.next(&mut queue, &mut calls, true, timer.as_mut()).await;
+        assert!(matches!(fired, Event::Timer));
+        driver.woken(Instant::now());
+        assert!(driver.wake.is_none(), "nothing waits");
+        let idle = driver.next(&mut queue, &mut calls, true, timer.as_mut());
+        assert!(futures::poll!(std::pin::pin!(idle)).is_pending());
+    }
 }

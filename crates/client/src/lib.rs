@@ -195,18 +195,43 @@ impl Client {
         answer.await.unwrap_or(Err(Error::Unknown))
     }
 
-    /// Moves money between any number of accounts, all or nothing.
+    /// Moves money between any number of accounts, all or nothing. Another transaction under the same id is refused.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the postings make no transaction; otherwise as [`Client::submit_transfers`].
+    /// [`Error::Invalid`] when the postings make no transaction or its id is 0 or 2^128 − 1; otherwise as
+    /// [`Client::submit_transfers`].
     pub async fn transaction(
         &self,
         head: &TransactionHead,
         postings: &[Posting],
     ) -> Result<TransactionOutcome, Error> {
+        self.transaction_with_metadata(head, postings, None).await
+    }
+
+    /// [`Client::transaction`] with metadata (a JSON object), which is kept with its first transfer.
+    ///
+    /// # Errors
+    /// As [`Client::transaction`].
+    pub async fn transaction_with_metadata(
+        &self,
+        head: &TransactionHead,
+        postings: &[Posting],
+        metadata: Option<String>,
+    ) -> Result<TransactionOutcome, Error> {
         let transfers = ledger::split(head, postings, derive_leg_id)
             .map_err(|error| Error::Invalid(error.to_string()))?;
-        let replies = self.submit_transfers(transfers).await?;
+        let metadata: Vec<(usize, String)> = metadata.map(|json| (0, json)).into_iter().collect();
+        let deadline = self.deadline();
+        let mut replies = self
+            .submit_transfers_with_metadata(transfers.clone(), metadata.clone())
+            .await?;
+        if repeat::has_repeated_chain(&transfers, &replies) {
+            let grpc = self.grpc.clone();
+            let completed = repeat::complete_chains(grpc, &transfers, &metadata, replies);
+            replies = tokio::time::timeout_at(deadline.into(), completed)
+                .await
+                .unwrap_or(Err(Error::Unknown))?;
+        }
         let results: Vec<_> = replies.iter().map(|reply| reply.result).collect();
         Ok(ledger::committed(&results))
     }

@@ -1,23 +1,24 @@
 //! Reading the answer to a repeated chain. Owns: telling "done before" from "refused".
 //!
 //! A chain that had been applied answers `exists` on its first event and `linked_event_failed` on the others, since
-//! `exists` breaks a chain. The others are looked up: when all are there as asked, the chain is done, and every event is
-//! reported as `exists`.
+//! `exists` breaks a chain. The others are looked up and compared: when all are there as asked, the chain is done, and every
+//! event is reported as `exists`; when one differs, its reply says how. What is not there stays as the ledger answered.
 
 use crate::Error;
-use crate::reads::{account_record, transfer_record};
+use crate::reads::{AccountRecord, TransferRecord, account_record, transfer_record};
+use crate::work::Metadata;
 use api::wire::v1;
 use api::wire::v1::ledger_client::LedgerClient;
 use ledger::{
-    Account, AccountFlags, AccountReply, Balances, CreateAccountResult, CreateTransferResult, Transfer,
-    TransferFlags, TransferReply,
+    Account, AccountFlags, AccountId, AccountReply, Balances, CreateAccountResult, CreateTransferResult,
+    EVENTS_PER_REQUEST_MAX, Transfer, TransferFlags, TransferReply,
 };
 use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 use tonic::transport::Channel;
 
-/// How long the look-up may take; the outcome is known by then, only its details are not.
+/// How long a look-up may take, beyond the call's deadline if need be: the answer to the chain itself is there by then.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What accounts and transfers have in common here.
@@ -46,25 +47,35 @@ impl Event for Account {
 
 /// What their replies have in common here.
 trait Reply {
+    type Code;
     fn exists(&self) -> bool;
     fn linked_event_failed(&self) -> bool;
+    fn say(&mut self, code: Self::Code);
 }
 
 impl Reply for TransferReply {
+    type Code = CreateTransferResult;
     fn exists(&self) -> bool {
         self.result == CreateTransferResult::Exists
     }
     fn linked_event_failed(&self) -> bool {
         self.result == CreateTransferResult::LinkedEventFailed
     }
+    fn say(&mut self, code: CreateTransferResult) {
+        self.result = code;
+    }
 }
 
 impl Reply for AccountReply {
+    type Code = CreateAccountResult;
     fn exists(&self) -> bool {
         self.result == CreateAccountResult::Exists
     }
     fn linked_event_failed(&self) -> bool {
         self.result == CreateAccountResult::LinkedEventFailed
+    }
+    fn say(&mut self, code: CreateAccountResult) {
+        self.result = code;
     }
 }
 
@@ -100,26 +111,69 @@ fn repeated<E: Event, R: Reply>(asked: &[E], replies: &[R]) -> Vec<Range<usize>>
     chains
 }
 
-/// The ids of all events of the chains.
-fn ids<E: Event>(chains: &[Range<usize>], asked: &[E]) -> Vec<v1::Uint128> {
-    let places = chains.iter().flat_map(Clone::clone);
-    places.map(|at| asked[at].id().into()).collect()
+/// What becomes of a chain once all of it was looked up.
+enum Finding<C> {
+    /// Stored as asked.
+    Done,
+    /// The event at this place is another one.
+    Differs(usize, C),
+    /// An event is not stored.
+    Missing,
 }
 
-/// Gives each event of a chain whose events are all stored the reply that its stored form tells.
-fn fill<E: Event, R>(
+/// Compares a chain with what is stored, event by event, up to the first that is not as asked.
+fn compare<S, C>(
+    chain: &Range<usize>,
+    stored: impl Fn(usize) -> Option<S>,
+    difference: impl Fn(usize, S) -> Option<C>,
+) -> Finding<C> {
+    for at in chain.clone() {
+        let Some(stored) = stored(at) else {
+            return Finding::Missing;
+        };
+        if let Some(code) = difference(at, stored) {
+            return Finding::Differs(at, code);
+        }
+    }
+    Finding::Done
+}
+
+/// Gives each event of a chain that is done the reply that its stored form tells, and the first event of another chain under
+/// the same ids the field that differs.
+fn fill<'a, E: Event, S, R: Reply>(
     chains: Vec<Range<usize>>,
     asked: &[E],
-    stored: &HashMap<u128, E>,
+    stored: &'a HashMap<u128, S>,
     replies: &mut [R],
-    tell: impl Fn(&E) -> R,
+    difference: impl Fn(usize, &S) -> Option<R::Code>,
+    tell: impl Fn(&'a S) -> R,
 ) {
     for chain in chains {
-        let all: Option<Vec<&E>> = chain.clone().map(|at| stored.get(&asked[at].id())).collect();
-        let Some(all) = all else { continue };
-        for (reply, event) in replies[chain].iter_mut().zip(all) {
-            *reply = tell(event);
+        let of = |at: usize| stored.get(&asked[at].id());
+        match compare(&chain, of, &difference) {
+            Finding::Done => {
+                for at in chain {
+                    if let Some(stored) = of(at) {
+                        replies[at] = tell(stored);
+                    }
+                }
+            }
+            Finding::Differs(at, code) => replies[at].say(code),
+            Finding::Missing => {}
         }
+    }
+}
+
+/// Whether the metadata of the event at a place is what is stored.
+fn same_metadata(metadata: &Metadata, at: usize, stored: Option<&str>) -> bool {
+    let given = metadata
+        .binary_search_by_key(&at, |(index, _)| *index)
+        .ok()
+        .map(|place| metadata[place].1.as_str())
+        .filter(|json| !json.is_empty());
+    match (given, stored) {
+        (Some(given), Some(stored)) => api::compact_metadata(given).is_ok_and(|given| given == stored),
+        (given, stored) => given.is_none() && stored.is_none(),
     }
 }
 
@@ -137,36 +191,36 @@ pub(crate) fn has_repeated_account_chain(asked: &[Account], replies: &[AccountRe
 pub(crate) async fn complete_chains(
     mut grpc: LedgerClient<Channel>,
     asked: &[Transfer],
+    metadata: &Metadata,
     mut replies: Vec<TransferReply>,
 ) -> Result<Vec<TransferReply>, Error> {
     let chains = repeated(asked, &replies);
-    let found = grpc
-        .lookup_transfers(request(ids(&chains, asked)))
-        .await
-        .map_err(|_| Error::Unknown)?;
-    let mut stored = HashMap::new();
-    for item in found.into_inner().transfers {
-        let transfer = transfer_record(item)?.transfer;
-        stored.insert(transfer.id.0, transfer);
-    }
-    let mut accounts: Vec<u128> = stored
-        .values()
-        .flat_map(|transfer| [transfer.debit_account_id.0, transfer.credit_account_id.0])
-        .collect();
-    accounts.sort_unstable();
-    accounts.dedup();
-    let mut balances: HashMap<u128, Balances> = HashMap::new();
-    for ids in accounts.chunks(ledger::EVENTS_PER_REQUEST_MAX) {
-        let ids = ids.iter().map(|id| (*id).into()).collect();
-        let accounts = lookup_accounts(&mut grpc, ids).await?;
-        balances.extend(accounts.values().map(|account| (account.id.0, account.balances)));
-    }
-    let of = |account: u128| balances.get(&account).copied().unwrap_or_default();
-    fill(chains, asked, &stored, &mut replies, |transfer| TransferReply {
-        result: CreateTransferResult::Exists,
-        timestamp: transfer.timestamp,
-        debit: of(transfer.debit_account_id.0),
-        credit: of(transfer.credit_account_id.0),
+    let events = chains.iter().flat_map(Clone::clone).map(|at| &asked[at]);
+    // What a post or void leaves out is told by the transfer that it resolves.
+    let ids = events.flat_map(|event| [event.id.0, event.pending_id.0]);
+    let stored = lookup_transfers(&mut grpc, distinct(ids)).await?;
+    let moved = stored.values().map(|record| &record.transfer);
+    let accounts = moved.flat_map(|transfer| [transfer.debit_account_id.0, transfer.credit_account_id.0]);
+    let accounts = lookup_accounts(&mut grpc, distinct(accounts)).await?;
+    let balances = |account: AccountId| {
+        accounts
+            .get(&account.0)
+            .map_or_else(Balances::default, |record| record.account.balances)
+    };
+    let difference = |at: usize, record: &TransferRecord| {
+        let pending = stored.get(&asked[at].pending_id.0).map(|record| &record.transfer);
+        ledger::first_difference(&asked[at], &record.transfer, pending).or_else(|| {
+            let same = same_metadata(metadata, at, record.metadata_json.as_deref());
+            (!same).then_some(CreateTransferResult::ExistsWithDifferentMetadata)
+        })
+    };
+    fill(chains, asked, &stored, &mut replies, difference, |record| {
+        TransferReply {
+            result: CreateTransferResult::Exists,
+            timestamp: record.transfer.timestamp,
+            debit: balances(record.transfer.debit_account_id),
+            credit: balances(record.transfer.credit_account_id),
+        }
     });
     Ok(replies)
 }
@@ -175,34 +229,67 @@ pub(crate) async fn complete_chains(
 pub(crate) async fn complete_account_chains(
     mut grpc: LedgerClient<Channel>,
     asked: &[Account],
+    metadata: &Metadata,
     mut replies: Vec<AccountReply>,
 ) -> Result<Vec<AccountReply>, Error> {
     let chains = repeated(asked, &replies);
-    let stored = lookup_accounts(&mut grpc, ids(&chains, asked)).await?;
-    fill(chains, asked, &stored, &mut replies, |account| AccountReply {
-        result: CreateAccountResult::Exists,
-        timestamp: account.timestamp,
+    let ids = chains.iter().flat_map(Clone::clone).map(|at| asked[at].id.0);
+    let stored = lookup_accounts(&mut grpc, distinct(ids)).await?;
+    let difference = |at: usize, record: &AccountRecord| {
+        ledger::first_account_difference(&asked[at], &record.account).or_else(|| {
+            let same = same_metadata(metadata, at, record.metadata_json.as_deref());
+            (!same).then_some(CreateAccountResult::ExistsWithDifferentMetadata)
+        })
+    };
+    fill(chains, asked, &stored, &mut replies, difference, |record| {
+        AccountReply {
+            result: CreateAccountResult::Exists,
+            timestamp: record.account.timestamp,
+        }
     });
     Ok(replies)
 }
 
+/// Each id once, without 0, which names nothing.
+fn distinct(ids: impl Iterator<Item = u128>) -> Vec<u128> {
+    let mut ids: Vec<u128> = ids.filter(|id| *id != 0).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+async fn lookup_transfers(
+    grpc: &mut LedgerClient<Channel>,
+    ids: Vec<u128>,
+) -> Result<HashMap<u128, TransferRecord>, Error> {
+    let mut transfers = HashMap::with_capacity(ids.len());
+    for ids in ids.chunks(EVENTS_PER_REQUEST_MAX) {
+        let found = grpc.lookup_transfers(request(ids)).await;
+        for item in found.map_err(|_| Error::Unknown)?.into_inner().transfers {
+            let record = transfer_record(item)?;
+            transfers.insert(record.transfer.id.0, record);
+        }
+    }
+    Ok(transfers)
+}
+
 async fn lookup_accounts(
     grpc: &mut LedgerClient<Channel>,
-    ids: Vec<v1::Uint128>,
-) -> Result<HashMap<u128, Account>, Error> {
-    let found = grpc
-        .lookup_accounts(request(ids))
-        .await
-        .map_err(|_| Error::Unknown)?;
-    let mut accounts = HashMap::new();
-    for item in found.into_inner().accounts {
-        let account = account_record(item)?.account;
-        accounts.insert(account.id.0, account);
+    ids: Vec<u128>,
+) -> Result<HashMap<u128, AccountRecord>, Error> {
+    let mut accounts = HashMap::with_capacity(ids.len());
+    for ids in ids.chunks(EVENTS_PER_REQUEST_MAX) {
+        let found = grpc.lookup_accounts(request(ids)).await;
+        for item in found.map_err(|_| Error::Unknown)?.into_inner().accounts {
+            let record = account_record(item)?;
+            accounts.insert(record.account.id.0, record);
+        }
     }
     Ok(accounts)
 }
 
-fn request(ids: Vec<v1::Uint128>) -> tonic::Request<v1::LookupRequest> {
+fn request(ids: &[u128]) -> tonic::Request<v1::LookupRequest> {
+    let ids = ids.iter().map(|id| (*id).into()).collect();
     let mut request = tonic::Request::new(v1::LookupRequest { ids });
     request.set_timeout(LOOKUP_TIMEOUT);
     request
@@ -250,5 +337,53 @@ mod tests {
             &asked,
             &[reply(LinkedEventFailed), reply(Exists)]
         ));
+    }
+
+    #[test]
+    fn a_repeated_account_chain_is_done_only_when_every_account_is_stored_as_asked() {
+        let account = |id, flags| Account {
+            id: AccountId(id),
+            flags,
+            ..Account::default()
+        };
+        let (linked, closed) = (AccountFlags::LINKED, AccountFlags::CLOSED);
+        let asked = [account(1, linked), account(2, AccountFlags::empty())];
+        let reply = |result| AccountReply {
+            result,
+            timestamp: ledger::TimestampNs(7),
+        };
+        use CreateAccountResult::{Exists, ExistsWithDifferentFlags, LinkedEventFailed};
+        let results = |stored: &[Account]| {
+            let stored = stored.iter().map(|account| (account.id.0, *account)).collect();
+            let mut replies = [reply(Exists), reply(LinkedEventFailed)];
+            let chains = repeated(&asked, &replies);
+            let difference =
+                |at: usize, stored: &Account| ledger::first_account_difference(&asked[at], stored);
+            fill(chains, &asked, &stored, &mut replies, difference, |_| {
+                reply(Exists)
+            });
+            replies.map(|reply| reply.result)
+        };
+        // The second was closed later, which is no difference.
+        let done = [account(1, linked), account(2, closed)];
+        assert_eq!(results(&done), [Exists, Exists]);
+        let history = [account(1, linked), account(2, AccountFlags::HISTORY)];
+        assert_eq!(results(&history), [Exists, ExistsWithDifferentFlags]);
+        assert_eq!(
+            results(&done[..1]),
+            [Exists, LinkedEventFailed],
+            "one is not stored"
+        );
+    }
+
+    #[test]
+    fn metadata_of_a_repeat_is_compared_in_the_form_in_which_it_is_kept() {
+        let metadata = vec![(1, r#"{ "a": 1 }"#.to_owned()), (3, String::new())];
+        assert!(same_metadata(&metadata, 1, Some(r#"{"a":1}"#)));
+        assert!(!same_metadata(&metadata, 1, Some(r#"{"a":2}"#)));
+        assert!(!same_metadata(&metadata, 1, None));
+        assert!(same_metadata(&metadata, 2, None));
+        assert!(same_metadata(&metadata, 3, None));
+        assert!(!same_metadata(&metadata, 2, Some("{}")));
     }
 }

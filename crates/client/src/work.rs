@@ -1,12 +1,13 @@
 //! What waits to be sent and what is under way. Owns: requests, those who wait for them, and their deadlines.
 
 use crate::Error;
-use api::convert;
 use api::wire::v1::{self, submit_request};
+use api::{REQUEST_BYTES_MAX, convert};
 use ledger::{
     Account, AccountReply, DescribeLedgerResult, EVENTS_PER_REQUEST_MAX, LedgerDescription, Transfer,
     TransferFlags, TransferReply,
 };
+use prost::Message;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -176,6 +177,28 @@ impl Batch {
         matches!(self.waiters, Waiters::Shared(_))
     }
 
+    /// Whether it may be larger than a node takes. Without metadata and names, 8,190 events have less than 2 MiB.
+    fn may_be_large(&self) -> bool {
+        match &self.body {
+            Body::Accounts(_, metadata) | Body::Transfers(_, metadata) => !metadata.is_empty(),
+            Body::Describe(_) => true,
+        }
+    }
+
+    /// Why its message cannot be sent. A node ends the stream at one that is too large, and so the others on it.
+    pub(crate) fn too_large(&self, message: &v1::SubmitRequest) -> Option<Error> {
+        let bytes = if self.may_be_large() {
+            message.encoded_len()
+        } else {
+            0
+        };
+        (bytes > REQUEST_BYTES_MAX).then(|| {
+            Error::Invalid(format!(
+                "the request has {bytes} bytes, a node takes at most {REQUEST_BYTES_MAX}"
+            ))
+        })
+    }
+
     /// Tells those whose deadline has passed; `sent` says whether it is under way now.
     /// Gives back the earliest deadline of those who go on waiting; `None` when nobody does.
     pub(crate) fn expire(&mut self, now: Instant, sent: bool, reason: &str) -> Option<Instant> {
@@ -335,6 +358,56 @@ mod tests {
                 shares,
                 "{flags:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_full_request_without_metadata_is_never_too_large() {
+        let all = u128::MAX;
+        let transfer = Transfer {
+            id: ledger::TransferId(all),
+            debit_account_id: ledger::AccountId(all),
+            credit_account_id: ledger::AccountId(all),
+            amount: ledger::Amount(all),
+            pending_id: ledger::TransferId(all),
+            user_data_128: all,
+            user_data_64: u64::MAX,
+            user_data_32: u32::MAX,
+            timeout: u32::MAX,
+            ledger: ledger::LedgerId(u32::MAX),
+            code: ledger::Code(u16::MAX),
+            flags: TransferFlags::all(),
+            timestamp: ledger::TimestampNs(u64::MAX),
+        };
+        let account = Account {
+            id: ledger::AccountId(all),
+            user_data_128: all,
+            user_data_64: u64::MAX,
+            user_data_32: u32::MAX,
+            ledger: ledger::LedgerId(u32::MAX),
+            code: ledger::Code(u16::MAX),
+            flags: ledger::AccountFlags::all(),
+            timestamp: ledger::TimestampNs(u64::MAX),
+            balances: ledger::Balances {
+                debits_pending: ledger::Amount(all),
+                debits_posted: ledger::Amount(all),
+                credits_pending: ledger::Amount(all),
+                credits_posted: ledger::Amount(all),
+            },
+        };
+        for body in [
+            Body::Transfers(vec![transfer; EVENTS_PER_REQUEST_MAX], Vec::new()),
+            Body::Accounts(vec![account; EVENTS_PER_REQUEST_MAX], Vec::new()),
+        ] {
+            let work = Work::Whole {
+                body,
+                waiters: Waiters::Nobody,
+                deadline: Instant::now(),
+            };
+            let batch = work.into_batch(u64::MAX);
+            assert!(!batch.may_be_large());
+            let bytes = batch.message(Instant::now()).encoded_len();
+            assert!(bytes < 2 << 20, "{bytes} bytes");
         }
     }
 

@@ -369,6 +369,24 @@ async fn a_request_that_makes_no_sense_is_refused_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_larger_than_a_node_takes_fails_alone_and_the_stream_goes_on() {
+    let setup = Setup::with_accounts(LONG).await;
+    let transfers: Vec<_> = (1..=3_000).map(transfer).collect();
+    let metadata = |bytes: usize| format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes));
+    let all = (0..3_000).map(|index| (index, metadata(4_000))).collect();
+    let client = &setup.client;
+    let (refused, sent) = tokio::join!(
+        client.submit_transfers_with_metadata(transfers, all),
+        client.transfer(transfer(1))
+    );
+    let Err(Error::Invalid(reason)) = refused else {
+        panic!("it was not refused: {:?}", refused.map(|replies| replies.len()))
+    };
+    assert!(reason.ends_with("a node takes at most 8388608"), "{reason}");
+    assert_eq!(sent.unwrap().result, CreateTransferResult::Created);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_written_is_read_back() {
     let setup = Setup::with_accounts(LONG).await;
     let metadata = vec![(1, r#"{ "note": "x" }"#.to_owned())];
@@ -416,30 +434,142 @@ async fn what_was_written_is_read_back() {
     assert_eq!((trial.accounts, trial.totals.debits_posted), (3, Amount(2)));
 }
 
+fn head(id: u128) -> TransactionHead {
+    TransactionHead {
+        id,
+        code: Code(1),
+        ..TransactionHead::default()
+    }
+}
+
+fn debit(account: u128, amount: u128) -> Posting {
+    Posting {
+        account: AccountId(account),
+        ledger: LedgerId(1),
+        side: Side::Debit,
+        amount: Amount(amount),
+    }
+}
+
+fn credit(account: u128, amount: u128) -> Posting {
+    Posting {
+        side: Side::Credit,
+        ..debit(account, amount)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_is_committed_once() {
     let setup = Setup::with_accounts(LONG).await;
-    let head = TransactionHead {
-        id: 5,
-        code: Code(1),
-        ..TransactionHead::default()
-    };
-    let posting = |account, side, amount| Posting {
-        account: AccountId(account),
-        ledger: LedgerId(1),
-        side,
-        amount: Amount(amount),
-    };
-    let postings = [
-        posting(1, Side::Debit, 5),
-        posting(2, Side::Credit, 3),
-        posting(3, Side::Credit, 2),
-    ];
-    let ask = || setup.client.transaction(&head, &postings);
+    let postings = [debit(1, 5), credit(2, 3), credit(3, 2)];
+    let ask = || async { setup.client.transaction(&head(5), &postings).await };
     assert_eq!(ask().await.unwrap(), TransactionOutcome::Committed);
     assert_eq!(ask().await.unwrap(), TransactionOutcome::AlreadyCommitted);
-    let unbalanced = setup.client.transaction(&head, &postings[..2]).await;
+    let unbalanced = setup.client.transaction(&head(5), &postings[..2]).await;
     assert!(matches!(unbalanced, Err(Error::Invalid(_))), "{unbalanced:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_transaction_under_a_used_id_is_refused_though_its_first_transfer_is_the_same() {
+    let setup = Setup::with_accounts(LONG).await;
+    let metadata = |text: &str| Some(text.to_owned());
+    let ask = async |postings: &[Posting], note| {
+        let client = &setup.client;
+        client
+            .transaction_with_metadata(&head(5), postings, metadata(note))
+            .await
+            .unwrap()
+    };
+    let note = r#"{ "note": 1 }"#;
+    let stored = [debit(1, 10), credit(2, 4), credit(3, 6)];
+    assert_eq!(ask(&stored, note).await, TransactionOutcome::Committed);
+    assert_eq!(ask(&stored, note).await, TransactionOutcome::AlreadyCommitted);
+    let refused = |index, result| TransactionOutcome::Refused { index, result };
+    use CreateTransferResult as R;
+    let shares_a_leg = [debit(1, 1_000), credit(2, 4), credit(1, 996)];
+    let senseless = refused(1, R::ExistsWithDifferentCreditAccountId);
+    assert_eq!(ask(&shares_a_leg, note).await, senseless);
+    let more = [debit(1, 11), credit(2, 4), credit(3, 6), credit(2, 1)];
+    let longer = refused(1, R::ExistsWithDifferentFlags);
+    assert_eq!(ask(&more, note).await, longer);
+    let noted = refused(0, R::ExistsWithDifferentMetadata);
+    assert_eq!(ask(&stored, "{}").await, noted);
+    let balances = setup.client.balance(AccountId(1), None).await.unwrap();
+    assert_eq!(balances.debits_posted, Amount(10), "nothing else moved");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_without_an_id_of_its_own_is_refused() {
+    let setup = Setup::with_accounts(LONG).await;
+    for id in [0, u128::MAX] {
+        let refused = setup
+            .client
+            .transaction(&head(id), &[debit(1, 5), credit(2, 5)])
+            .await;
+        let Err(Error::Invalid(reason)) = refused else {
+            panic!("{refused:?}")
+        };
+        assert!(reason.starts_with("LGR-0015: id: "), "{reason}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_chain_that_differs_from_what_is_stored_is_not_reported_as_done() {
+    let mut setup = Setup::with_accounts(LONG).await;
+    let linked = Transfer {
+        flags: TransferFlags::LINKED,
+        ..transfer(20)
+    };
+    let pending = Transfer {
+        flags: TransferFlags::PENDING,
+        amount: Amount(9),
+        ..transfer(19)
+    };
+    let post = |amount| Transfer {
+        id: TransferId(21),
+        pending_id: TransferId(19),
+        flags: TransferFlags::POST_PENDING_TRANSFER,
+        amount,
+        ..Transfer::default()
+    };
+    let stored = setup
+        .client
+        .submit_transfers(vec![pending, linked, post(Amount(4))])
+        .await
+        .unwrap();
+    assert!(
+        stored
+            .iter()
+            .all(|reply| reply.result == CreateTransferResult::Created)
+    );
+    // A chain under the same ids, whose first answer is lost: the repeat posts all of it, not 4.
+    for (asked, results) in [
+        (
+            post(Amount::ALL),
+            [
+                CreateTransferResult::Exists,
+                CreateTransferResult::ExistsWithDifferentAmount,
+            ],
+        ),
+        (
+            post(Amount(4)),
+            [CreateTransferResult::Exists, CreateTransferResult::Exists],
+        ),
+    ] {
+        let height = setup.node.status().height;
+        setup.proxy.send_replace(Mode::Mute);
+        let call = tokio::spawn({
+            let client = setup.client.clone();
+            async move { client.submit_transfers(vec![linked, asked]).await }
+        });
+        while setup.node.status().height == height {
+            tokio::task::yield_now().await;
+        }
+        setup.cut(Mode::Pass).await;
+        let replies = call.await.unwrap().unwrap();
+        let answered: Vec<_> = replies.iter().map(|reply| reply.result).collect();
+        assert_eq!(answered, results);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

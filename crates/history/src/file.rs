@@ -75,6 +75,18 @@ impl Place {
         self.page_file(stamp, path, file)
     }
 
+    /// Removes the file of that stamp, if it was made: nothing will ever be in it.
+    pub fn discard(&self, stamp: FileStamp) {
+        let path = self.dir.join(stamp.name());
+        match self.storage.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                // It only takes room; the next start removes it.
+                tracing::warn!(file = %stamp.name(), %error, "the file of a failed job could not be removed");
+            }
+            _ => {}
+        }
+    }
+
     pub fn open(&self, stamp: FileStamp) -> Result<Arc<PageFile>, HistoryError> {
         let path = self.dir.join(stamp.name());
         let file = self

@@ -96,22 +96,47 @@ impl Job {
     /// Does the work, without the writer, at the pace given. Memory stays bounded, files are durable when it returns.
     ///
     /// # Errors
-    /// What the disk says; [`HistoryError::Damaged`] when a run that is merged does not authenticate.
+    /// What the disk says; [`HistoryError::Damaged`] when a run that is merged does not authenticate. The files that it began
+    /// are removed: it is given again with others, and a full disk must not fill up with them.
     pub fn run(self, pace: &dyn Pace) -> Result<JobDone, HistoryError> {
-        let result = match self.work {
-            Work::Flush(flush) => run_flush(&self.place, flush, pace)?,
-            Work::Merge(merge) => run_merge(&self.place, merge, pace)?,
-        };
-        let dir = &self.place.dir;
-        self.place
-            .storage
-            .sync_directory(dir)
-            .map_err(|source| self.place.io_error(dir, source))?;
-        Ok(JobDone {
-            ticket: self.ticket,
-            result,
-        })
+        let Self { ticket, place, work } = self;
+        let files = work.new_files();
+        match carry_out(&place, work, pace) {
+            Ok(result) => Ok(JobDone { ticket, result }),
+            Err(error) => {
+                files.into_iter().for_each(|file| place.discard(file));
+                Err(error)
+            }
+        }
     }
+}
+
+impl Work {
+    /// The files that it makes.
+    fn new_files(&self) -> Vec<FileStamp> {
+        match self {
+            Self::Flush(flush) => {
+                let store = flush.store.as_ref().err().copied();
+                store
+                    .into_iter()
+                    .chain([flush.row_run, flush.account_run])
+                    .collect()
+            }
+            Self::Merge(merge) => vec![merge.output],
+        }
+    }
+}
+
+fn carry_out(place: &Place, work: Work, pace: &dyn Pace) -> Result<Done, HistoryError> {
+    let done = match work {
+        Work::Flush(flush) => run_flush(place, flush, pace)?,
+        Work::Merge(merge) => run_merge(place, merge, pace)?,
+    };
+    place
+        .storage
+        .sync_directory(&place.dir)
+        .map_err(|source| place.io_error(&place.dir, source))?;
+    Ok(done)
 }
 
 fn run_flush(place: &Place, flush: Flush, pace: &dyn Pace) -> Result<Done, HistoryError> {

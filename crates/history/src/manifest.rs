@@ -8,6 +8,7 @@ use crate::file::{FileStamp, Place};
 use crate::run::{Bounds, RunMeta};
 use crate::types::Position;
 use ledger::{AccountNumber, Height, RowNumber};
+use std::path::{Path, PathBuf};
 use storage::{KeyId, NONCE_BYTES, TAG_BYTES};
 
 /// Name of the file.
@@ -32,8 +33,8 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// Replaces the one on disk.
-    pub fn write(&self, place: &Place) -> Result<(), HistoryError> {
+    /// Writes it beside the one on disk, which stays in force until [`Manifest::put_in_force`]. Says where.
+    pub fn write_beside(&self, place: &Place) -> Result<PathBuf, HistoryError> {
         let mut body = Vec::new();
         self.put(&mut body);
         let key = place.keys.current();
@@ -49,7 +50,16 @@ impl Manifest {
         let path = place.dir.join(NAME);
         place
             .storage
-            .replace(&path, &bytes)
+            .write_beside(&path, &bytes)
+            .map_err(|source| HistoryError::Io { path, source })
+    }
+
+    /// Replaces the one on disk with what was written beside it. After an error either may be in force.
+    pub fn put_in_force(place: &Place, written: &Path) -> Result<(), HistoryError> {
+        let path = place.dir.join(NAME);
+        place
+            .storage
+            .put_in_place(written, &path)
             .map_err(|source| HistoryError::Io { path, source })
     }
 

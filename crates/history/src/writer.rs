@@ -336,7 +336,8 @@ impl Writer {
     /// once nobody reads them.
     ///
     /// # Errors
-    /// What the disk says; then nothing changed, and the work is given again.
+    /// What the disk says; then nothing changed, and the work is given again with fresh files. Those that it had made are removed,
+    /// unless a manifest that names them may stand.
     pub fn install(&mut self, done: JobDone) -> Result<(), HistoryError> {
         let ticket = Some(done.ticket);
         if ticket != self.flush_under_way && ticket != self.merge_under_way {
@@ -346,6 +347,7 @@ impl Writer {
         let mut blob = self.durable_blob;
         let mut flushed_to = None;
         let mut merged = Vec::new();
+        let made = self.files_made(&done.result);
         match done.result {
             Done::Flush {
                 position,
@@ -366,7 +368,12 @@ impl Writer {
                 merged = inputs;
             }
         }
-        if let Err(error) = self.manifest(&durable, blob).write(&self.place) {
+        let written = self.manifest(&durable, blob).write_beside(&self.place);
+        if written.is_err() {
+            // Surely no manifest names them, while after a failure from here on one may.
+            made.iter().for_each(|file| file.retire());
+        }
+        if let Err(error) = written.and_then(|written| Manifest::put_in_force(&self.place, &written)) {
             self.job_failed(done.ticket);
             return Err(error);
         }
@@ -384,6 +391,27 @@ impl Writer {
             run.file.retire();
         }
         Ok(())
+    }
+
+    /// The files that a job made, which nothing in force knows of yet.
+    fn files_made(&self, done: &Done) -> Vec<Arc<PageFile>> {
+        match done {
+            Done::Flush {
+                store,
+                row_run,
+                account_run,
+                ..
+            } => {
+                let is_new = |file: &Arc<PageFile>| {
+                    let mut known = self.durable.extents.iter();
+                    known.all(|extent| extent.file.stamp.number != file.stamp.number)
+                };
+                let store = store.iter().map(|(file, _)| file).filter(|file| is_new(file));
+                let runs = [row_run, account_run].into_iter().flatten();
+                store.chain(runs.map(|run| &run.file)).cloned().collect()
+            }
+            Done::Merge { output, .. } => vec![output.file.clone()],
+        }
     }
 
     fn manifest(&self, durable: &Durable, next_blob: u64) -> Manifest {

@@ -12,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use storage::faulty::{Fault, FaultyStorage, Operation};
 use storage::{FileSystem, Storage, StorageFile};
 use support::{Model, file_system, keys, run_jobs};
 
@@ -212,6 +213,87 @@ fn nothing_is_lost_or_changed_when_the_disk_refuses_at_any_step() {
         run_jobs(&mut writer);
         assert_eq!(writer.backlog(), 0);
         model.check(&reader);
+    }
+}
+
+/// Work of the index.
+#[derive(Clone, Copy, Debug)]
+enum Task {
+    /// A flush into files that are all new.
+    FirstFlush,
+    /// A flush that adds to a file.
+    Flush,
+    Merge,
+}
+
+/// A writer on a disk that fails as planned, with a job of that kind that is due.
+fn with_a_job(task: Task) -> (FaultyStorage, Writer, history::Job) {
+    let storage = FaultyStorage::new(5);
+    let disk = Arc::new(storage.clone());
+    let (mut writer, _) = Writer::open(disk, faulty_directory(), &keys(), options()).unwrap();
+    let mut model = Model::new(17);
+    let mut flushed = 0;
+    loop {
+        model.block(&mut writer);
+        while let Some(job) = writer.next_job() {
+            let is_wanted = match task {
+                Task::FirstFlush => true,
+                Task::Flush => job.is_flush() && flushed > 0,
+                Task::Merge => !job.is_flush(),
+            };
+            if is_wanted {
+                return (storage, writer, job);
+            }
+            flushed += 1;
+            writer.install(job.run(&history::FullSpeed).unwrap()).unwrap();
+        }
+    }
+}
+
+fn faulty_directory() -> &'static Path {
+    Path::new("/index")
+}
+
+/// Whether job and manifest got through in spite of one fault; says what was on the disk before and after.
+fn run_with_a_fault(task: Task, operation: Operation, nth: u64) -> (bool, Vec<String>, Vec<String>) {
+    let (storage, mut writer, job) = with_a_job(task);
+    let before = storage.list(faulty_directory()).unwrap();
+    storage.plan(operation, nth, Fault::Full);
+    let ticket = job.ticket();
+    let done = match job.run(&history::FullSpeed) {
+        Ok(done) => writer.install(done).is_ok(),
+        Err(_) => {
+            writer.job_failed(ticket);
+            false
+        }
+    };
+    (done, before, storage.list(faulty_directory()).unwrap())
+}
+
+#[test]
+fn work_that_finds_no_room_leaves_no_file_behind() {
+    for task in [Task::FirstFlush, Task::Flush, Task::Merge] {
+        for operation in [Operation::Create, Operation::Write, Operation::Sync] {
+            let mut failed = 0;
+            loop {
+                let (done, before, after) = run_with_a_fault(task, operation, failed);
+                if done {
+                    break;
+                }
+                assert_eq!(after, before, "{task:?}, {operation:?} {failed}");
+                failed += 1;
+            }
+            // The last one is the manifest's.
+            assert!(failed > 1, "{task:?}, {operation:?}: failed {failed} times");
+        }
+    }
+}
+
+#[test]
+fn files_that_a_manifest_may_name_stay_when_it_is_in_doubt_which_is_in_force() {
+    for (operation, nth) in [(Operation::Rename, 0), (Operation::SyncDirectory, 1)] {
+        let (done, before, after) = run_with_a_fault(Task::Flush, operation, nth);
+        assert!(!done && after.len() > before.len(), "{operation:?}: {after:?}");
     }
 }
 

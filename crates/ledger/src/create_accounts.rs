@@ -2,6 +2,7 @@
 
 use crate::accounts::MetadataTag;
 use crate::chain::{Chain, ChainCheck, Context, MetadataCursor, Refusal, refuse_if};
+use crate::exists::account_differs;
 use crate::{
     Account, AccountFlags, AccountId, AccountNumber, AccountReply, Archive, ArchiveFault, Balances,
     CreateAccountResult as Code, Events, Ledger, Outcome, Sealed, TimestampNs,
@@ -117,24 +118,7 @@ impl Ledger {
     ) -> Result<AccountReply, Code> {
         let account = self.accounts.get(number);
         let tag = sealed.map(|sealed| MetadataTag::of(sealed));
-        refuse_if!(
-            event.flags != self.accounts.flags_at_creation(number),
-            Code::ExistsWithDifferentFlags
-        );
-        refuse_if!(
-            event.user_data_128 != account.user_data_128,
-            Code::ExistsWithDifferentUserData128
-        );
-        refuse_if!(
-            event.user_data_64 != account.user_data_64,
-            Code::ExistsWithDifferentUserData64
-        );
-        refuse_if!(
-            event.user_data_32 != account.user_data_32,
-            Code::ExistsWithDifferentUserData32
-        );
-        refuse_if!(event.ledger != account.ledger, Code::ExistsWithDifferentLedger);
-        refuse_if!(event.code != account.code, Code::ExistsWithDifferentCode);
+        account_differs(event, account, self.accounts.flags_at_creation(number))?;
         refuse_if!(
             tag != self.accounts.metadata_tag(number),
             Code::ExistsWithDifferentMetadata

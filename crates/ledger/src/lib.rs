@@ -30,6 +30,7 @@ mod types;
 mod undo;
 
 pub use command::*;
+pub use exists::{first_account_difference, first_difference};
 pub use ids::*;
 pub use invariants::*;
 pub use outcome::*;

@@ -191,6 +191,12 @@ impl Snapshot {
         self.descriptions.values()
     }
 
+    /// A ledger's description, if it has one.
+    #[must_use]
+    pub fn description(&self, ledger: LedgerId) -> Option<&LedgerDescription> {
+        self.descriptions.get(&ledger)
+    }
+
     /// Of the last event of any kind.
     #[must_use]
     pub fn last_timestamp(&self) -> TimestampNs {

@@ -1,14 +1,16 @@
 //! Transactions of several postings as linked chains of transfers (pure).
 //!
-//! Owns: the split of n debits and m credits into transfers, and how the replies of such a chain are read.
+//! Owns: the split of n debits and m credits into transfers, how the replies of such a chain are read, and how a repeat is told
+//! from another transaction under the same id.
 //! Must not: compute hashes; the derivation of ids (first 16 bytes of SHA-256 over the transaction's id as 16 bytes
 //! big-endian and the index as 4 bytes big-endian) is passed in, so that this crate stays free of cryptography.
-//! Invariant: same head and postings give the same transfers, so that a repeat is recognised by its first event.
+//! Invariant: same head and postings give the same transfers, so that a repeat is recognised by comparing them one by one.
 
 use crate::{
     AccountId, Amount, Code, CreateTransferResult, EVENTS_PER_REQUEST_MAX, LedgerId, Transfer, TransferFlags,
-    TransferId,
+    TransferId, first_difference,
 };
+use std::collections::BTreeMap;
 
 /// What all transfers of a transaction share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +76,9 @@ pub enum TransactionError {
     /// The split is larger than a request may be.
     #[error("LGR-0014: postings: split into more than {EVENTS_PER_REQUEST_MAX} transfers")]
     TooMany,
+    /// The transaction has no id of its own: two such transactions would be one.
+    #[error("LGR-0015: id: must not be 0 or 2^128 - 1")]
+    NoId,
 }
 
 /// Splits a balanced transaction into a chain of linked transfers.
@@ -89,21 +94,18 @@ pub fn split(
     postings: &[Posting],
     derive: impl Fn(u128, u32) -> u128,
 ) -> Result<Vec<Transfer>, TransactionError> {
+    if matches!(head.id, 0 | u128::MAX) {
+        return Err(TransactionError::NoId);
+    }
     if postings.is_empty() {
         return Err(TransactionError::Empty);
     }
     if let Some(index) = postings.iter().position(|posting| posting.amount.0 == 0) {
         return Err(TransactionError::ZeroAmount { index });
     }
-    let mut ledgers: Vec<LedgerId> = Vec::new();
-    for posting in postings {
-        if !ledgers.contains(&posting.ledger) {
-            ledgers.push(posting.ledger);
-        }
-    }
     let mut transfers = Vec::with_capacity(postings.len());
-    for ledger in ledgers {
-        split_ledger(ledger, postings, &mut transfers)?;
+    for ledger in by_ledger(postings) {
+        split_ledger(ledger, &mut transfers)?;
     }
     let last = transfers.len() - 1;
     for (index, transfer) in transfers.iter_mut().enumerate() {
@@ -122,25 +124,49 @@ pub fn split(
     Ok(transfers)
 }
 
-fn split_ledger(
+/// The postings of one ledger, each side in the order given.
+struct LedgerPostings {
     ledger: LedgerId,
-    postings: &[Posting],
-    transfers: &mut Vec<Transfer>,
-) -> Result<(), TransactionError> {
-    let side = |side: Side| {
-        postings
-            .iter()
-            .filter(move |p| p.ledger == ledger && p.side == side)
-    };
-    let sum = |side_of: Side| {
-        side(side_of)
+    debits: Vec<Posting>,
+    credits: Vec<Posting>,
+}
+
+/// The postings by ledger, in the order in which the ledgers first appear.
+fn by_ledger(postings: &[Posting]) -> Vec<LedgerPostings> {
+    let mut places = BTreeMap::new();
+    let mut ledgers: Vec<LedgerPostings> = Vec::new();
+    for posting in postings {
+        let place = *places.entry(posting.ledger).or_insert_with(|| {
+            ledgers.push(LedgerPostings {
+                ledger: posting.ledger,
+                debits: Vec::new(),
+                credits: Vec::new(),
+            });
+            ledgers.len() - 1
+        });
+        match posting.side {
+            Side::Debit => ledgers[place].debits.push(*posting),
+            Side::Credit => ledgers[place].credits.push(*posting),
+        }
+    }
+    ledgers
+}
+
+fn split_ledger(postings: LedgerPostings, transfers: &mut Vec<Transfer>) -> Result<(), TransactionError> {
+    let LedgerPostings {
+        ledger,
+        debits,
+        credits,
+    } = postings;
+    let sum = |side: &[Posting]| {
+        side.iter()
             .try_fold(0u128, |sum, posting| sum.checked_add(posting.amount.0))
             .ok_or(TransactionError::Overflow { ledger })
     };
-    if sum(Side::Debit)? != sum(Side::Credit)? {
+    if sum(&debits)? != sum(&credits)? {
         return Err(TransactionError::Unbalanced { ledger });
     }
-    let (mut debits, mut credits) = (side(Side::Debit).copied(), side(Side::Credit).copied());
+    let (mut debits, mut credits) = (debits.into_iter(), credits.into_iter());
     let (mut debit, mut credit) = (debits.next(), credits.next());
     while let (Some(from), Some(to)) = (&mut debit, &mut credit) {
         if transfers.len() == EVENTS_PER_REQUEST_MAX {
@@ -171,41 +197,66 @@ fn split_ledger(
 pub enum TransactionOutcome {
     /// All of it was applied now.
     Committed,
-    /// All of it had been applied before: the chain's first event exists.
+    /// All of it had been applied before, as it is asked.
     AlreadyCommitted,
     /// None of it was applied.
     Refused {
-        /// The transfer that broke the chain, from 0.
+        /// The transfer that broke the chain, or the first that is not stored as asked; from 0.
         index: usize,
         /// Why.
         result: CreateTransferResult,
     },
 }
 
-/// Reads the results of a chain made by [`split`], in order.
+/// Whether the results of a chain leave open what became of it: its first event exists, which broke the chain, and the ledger
+/// looked at none of the others. They are to be compared with what is stored before the results are read.
+#[must_use]
+pub fn is_open(results: &[CreateTransferResult]) -> bool {
+    let Some((first, others)) = results.split_first() else {
+        return false;
+    };
+    let unseen = |&result: &CreateTransferResult| result == CreateTransferResult::LinkedEventFailed;
+    *first == CreateTransferResult::Exists && !others.is_empty() && others.iter().all(unseen)
+}
+
+/// The first transfer of a transaction that is not stored as asked, from 0, and what it answers: the first field that differs,
+/// `linked_event_failed` when it is not stored at all. `None`: all of it is.
+#[must_use]
+pub fn first_unlike_stored<'a>(
+    asked: &[Transfer],
+    stored: impl Fn(TransferId) -> Option<&'a Transfer>,
+) -> Option<(usize, CreateTransferResult)> {
+    asked.iter().enumerate().find_map(|(index, asked)| {
+        let difference = match stored(asked.id) {
+            Some(stored) => first_difference(asked, stored, None),
+            None => Some(CreateTransferResult::LinkedEventFailed),
+        };
+        difference.map(|result| (index, result))
+    })
+}
+
+/// Reads the results of a chain made by [`split`], in order. Results that are [open](is_open) are settled first; of such that are
+/// not, this says that the transaction is refused.
 ///
 /// # Panics
 /// When there are no results, or a chain is partly applied: neither can come from a ledger.
 #[must_use]
 pub fn committed(results: &[CreateTransferResult]) -> TransactionOutcome {
+    use CreateTransferResult::{Created, Exists, LinkedEventFailed};
     assert!(!results.is_empty(), "a transaction has at least one transfer");
-    let applied = results
-        .iter()
-        .filter(|&&result| result == CreateTransferResult::Created)
-        .count();
+    let applied = results.iter().filter(|&&result| result == Created).count();
     if applied == results.len() {
         return TransactionOutcome::Committed;
     }
     assert!(applied == 0, "a chain is applied as a whole or not at all");
-    if results[0] == CreateTransferResult::Exists {
-        return TransactionOutcome::AlreadyCommitted;
-    }
-    let index = results
-        .iter()
-        .position(|&result| result != CreateTransferResult::LinkedEventFailed)
-        .unwrap_or(0);
-    TransactionOutcome::Refused {
-        index,
-        result: results[index],
+    let culprit = |&result: &CreateTransferResult| result != LinkedEventFailed && result != Exists;
+    let missing = |&result: &CreateTransferResult| result != Exists;
+    let index = results.iter().position(culprit);
+    match index.or_else(|| results.iter().position(missing)) {
+        Some(index) => TransactionOutcome::Refused {
+            index,
+            result: results[index],
+        },
+        None => TransactionOutcome::AlreadyCommitted,
     }
 }

@@ -3,7 +3,7 @@
 use ledger::{
     Account, AccountId, ActorId, Amount, Code, Command, CommandBody, CreateTransferResult as R, Events,
     Ledger, LedgerId, NoArchive, Outcome, Posting, Side, TimestampNs, TransactionError, TransactionHead,
-    TransactionOutcome, Transfer, TransferFlags, committed, split,
+    TransactionOutcome, Transfer, TransferFlags, committed, first_unlike_stored, is_open, split,
 };
 
 const HEAD: TransactionHead = TransactionHead {
@@ -84,8 +84,44 @@ fn ledgers_balance_each_for_itself() {
 }
 
 #[test]
+fn many_ledgers_are_split_as_if_each_were_split_alone() {
+    // Ledger 1 + i % 500 in an order that is not theirs; several debits and credits each, which do not meet in pairs.
+    let mut postings = Vec::new();
+    for step in 0..2_000_u32 {
+        let ledger = 1 + (step * 7) % 500;
+        let account = u128::from(step) + 1;
+        let amount = u128::from(step / 500) + 1;
+        postings.push(posting(Side::Debit, account, ledger, amount));
+        postings.push(posting(Side::Credit, account + 10_000, ledger, 5 - amount));
+    }
+    let mut ledgers: Vec<LedgerId> = Vec::new();
+    for posting in &postings {
+        if !ledgers.contains(&posting.ledger) {
+            ledgers.push(posting.ledger);
+        }
+    }
+    assert_eq!(ledgers.len(), 500);
+    let naive: Vec<_> = ledgers
+        .iter()
+        .flat_map(|ledger| {
+            let own = postings.iter().filter(|posting| posting.ledger == *ledger);
+            let own: Vec<Posting> = own.copied().collect();
+            legs(&split(&HEAD, &own, derive).unwrap())
+        })
+        .collect();
+    assert_eq!(legs(&split(&HEAD, &postings, derive).unwrap()), naive);
+}
+
+#[test]
 fn senseless_postings_are_refused_by_name() {
     assert_eq!(split(&HEAD, &[], derive), Err(TransactionError::Empty));
+    for id in [0, u128::MAX] {
+        let nameless = TransactionHead { id, ..HEAD };
+        let refused = split(&nameless, &[debit(1, 5), credit(2, 5)], |_, index| {
+            u128::from(index)
+        });
+        assert_eq!(refused, Err(TransactionError::NoId));
+    }
     let error = split(&HEAD, &[debit(1, 5), credit(2, 0)], derive).unwrap_err();
     assert_eq!(error, TransactionError::ZeroAmount { index: 1 });
     assert!(error.to_string().contains("postings[1].amount"));
@@ -106,7 +142,7 @@ fn senseless_postings_are_refused_by_name() {
 }
 
 #[test]
-fn a_repeated_transaction_is_known_to_be_committed() {
+fn a_repeated_transaction_is_open_until_its_other_transfers_are_compared() {
     let mut ledger = Ledger::new();
     let mut outcome = Outcome::default();
     let mut send = |now, body| {
@@ -117,7 +153,7 @@ fn a_repeated_transaction_is_known_to_be_committed() {
         ledger
             .apply(&NoArchive, TimestampNs(now), &command, &mut outcome)
             .unwrap();
-        committed_or_none(&outcome)
+        results(&outcome)
     };
     let account = |id| Account {
         id: AccountId(id),
@@ -141,19 +177,59 @@ fn a_repeated_transaction_is_known_to_be_committed() {
         })
     };
     let good = request(&[debit(1, 10), credit(2, 4), credit(3, 6)]);
-    assert_eq!(send(2, good.clone()), Some(TransactionOutcome::Committed));
-    assert_eq!(send(3, good), Some(TransactionOutcome::AlreadyCommitted));
+    assert_eq!(
+        send(2, good.clone()),
+        [R::Created, R::Created],
+        "all of it is applied"
+    );
+    let again = send(3, good);
+    assert_eq!(again, [R::Exists, R::LinkedEventFailed]);
+    assert!(is_open(&again), "the second transfer was not looked at");
     let different = request(&[debit(1, 10), credit(2, 5), credit(3, 5)]);
     let refused = TransactionOutcome::Refused {
         index: 0,
         result: R::ExistsWithDifferentAmount,
     };
-    assert_eq!(send(4, different), Some(refused));
+    assert_eq!(committed(&send(4, different)), refused);
 }
 
-fn committed_or_none(outcome: &Outcome) -> Option<TransactionOutcome> {
-    let results: Vec<R> = outcome.transfers.iter().map(|reply| reply.result).collect();
-    (!results.is_empty()).then(|| committed(&results))
+#[test]
+fn another_transaction_under_a_used_id_is_told_by_its_first_transfer_that_differs() {
+    let split = |postings: &[Posting]| split(&HEAD, postings, derive).unwrap();
+    let three = split(&[debit(1, 10), credit(2, 4), credit(3, 6)]);
+    let compare =
+        |asked: &[Transfer]| first_unlike_stored(asked, |id| three.iter().find(|transfer| transfer.id == id));
+    assert_eq!(compare(&three), None);
+    let shares_a_leg = split(&[debit(1, 1_000), credit(2, 4), credit(4, 996)]);
+    assert_eq!(
+        compare(&shares_a_leg),
+        Some((1, R::ExistsWithDifferentCreditAccountId))
+    );
+    let more = split(&[debit(1, 11), credit(2, 4), credit(3, 6), credit(4, 1)]);
+    assert_eq!(compare(&more), Some((1, R::ExistsWithDifferentFlags)));
+    let fewer = split(&[debit(1, 4), credit(2, 4)]);
+    assert_eq!(compare(&fewer), Some((0, R::ExistsWithDifferentFlags)));
+    let mut unknown = three.clone();
+    unknown[1].id.0 += 77;
+    assert_eq!(compare(&unknown), Some((1, R::LinkedEventFailed)));
+}
+
+#[test]
+fn a_transaction_stands_only_when_every_transfer_of_it_exists() {
+    assert_eq!(
+        committed(&[R::Exists, R::Exists]),
+        TransactionOutcome::AlreadyCommitted
+    );
+    let refused = |index, result| TransactionOutcome::Refused { index, result };
+    let differs = [R::Exists, R::LinkedEventFailed, R::ExistsWithDifferentAmount];
+    assert_eq!(committed(&differs), refused(2, R::ExistsWithDifferentAmount));
+    let missing = [R::Exists, R::LinkedEventFailed, R::LinkedEventFailed];
+    assert_eq!(committed(&missing), refused(1, R::LinkedEventFailed));
+    assert!(is_open(&missing) && !is_open(&differs) && !is_open(&[R::Exists]));
+}
+
+fn results(outcome: &Outcome) -> Vec<R> {
+    outcome.transfers.iter().map(|reply| reply.result).collect()
 }
 
 #[test]

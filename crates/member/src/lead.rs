@@ -6,7 +6,6 @@ use crate::member::is_news;
 use crate::reporter::{Reporter, Won};
 use crate::reports::Reports;
 use election::{ElectionError, Elector, TermRevision};
-use journal::JournalError;
 use journal_postgres::{AbortHandle, PostgresJournal, PostgresOptions, writable_server};
 use node::{Node, NodeError};
 use std::sync::Arc;
@@ -21,6 +20,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long a member may fail to take the journal over before it leaves that to others, who may reach a server that it
 /// does not: longer than PostgreSQL takes to have another primary, which all wait for alike.
 const TAKE_OVER_WITHIN: Duration = Duration::from_secs(5);
+/// For how long a node that could not write leaves the election to others; repeated while it is so.
+const STANDS_BACK: Duration = Duration::from_millis(500);
 /// How long an append may go on while the process is to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -57,6 +58,9 @@ impl Lead {
         let mut elected: Option<(TermRevision, Instant)> = None;
         while !self.is_stopping() {
             let Some(revision) = self.elector.term_now() else {
+                if !self.node.can_write() {
+                    self.elector.stand_back(STANDS_BACK);
+                }
                 std::thread::sleep(LOOK);
                 continue;
             };
@@ -66,7 +70,7 @@ impl Lead {
                 _ => begun,
             };
             elected = Some((revision, since));
-            if !self.has_the_time(revision) {
+            if !self.has_the_time(revision) || !self.has_the_room() {
                 continue;
             }
             let had = self.node.supplied_head();
@@ -87,7 +91,7 @@ impl Lead {
                     return self.watch(revision, &abort);
                 }
                 // It stays a follower, and the next attempt begins a term of its own.
-                Err(error @ (NodeError::Append(_) | NodeError::Journal(JournalError::Io { .. }))) => {
+                Err(error) if error.is_passing() => {
                     if is_news(&mut told, &error) {
                         tracing::warn!(code = "MEM-0102", %error, "the journal cannot be taken over yet");
                     }
@@ -148,6 +152,19 @@ impl Lead {
                 false
             }
         }
+    }
+
+    /// Whether this node could write, of its own disk and index; leaves it to others if not.
+    fn has_the_room(&self) -> bool {
+        let has_room = self.node.can_write();
+        if !has_room {
+            tracing::warn!(
+                code = "MEM-0116",
+                "this node's disk is full or its index is behind: another member may write"
+            );
+            self.elector.resign_before_end(CONFIRM_PATIENCE);
+        }
+        has_room
     }
 
     /// The journal, if a server takes writes now. Why none does is said once for each reason.

@@ -2,6 +2,7 @@
 //! segment, and watching for room on the disk.
 
 use crate::NodeError;
+use crate::inbox::Room;
 use crate::pace::Rests;
 use crate::priority::Priority;
 use crate::snapshots::SnapshotPosition;
@@ -159,7 +160,7 @@ impl DiskWatch {
             true => self.prepare()?,
             false => None,
         };
-        shared.inbox.set_storage_full(prepared.is_none());
+        shared.inbox.set_full(Room::OwnDisk, prepared.is_none());
         Ok(prepared)
     }
 

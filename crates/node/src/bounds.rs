@@ -14,7 +14,7 @@ pub struct Bounds {
     pub queue_events_max: u64,
     /// When a client that was refused as overload is told to try again, in ms.
     pub overload_retry_ms: u64,
-    /// Rows that the history index may be behind before writes wait for it.
+    /// Rows and accounts that the history index may be behind before writes wait for it.
     pub index_lag_rows_max: u64,
 }
 

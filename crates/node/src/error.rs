@@ -89,6 +89,16 @@ impl NodeError {
         matches!(self, Self::Append(SteppedDown | Unknown))
     }
 
+    /// Whether a promotion that failed with it left a node that follows as before and may be promoted again: the journal was
+    /// away, had no room, or another was before.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Append(_) | Self::Journal(journal::JournalError::Io { .. })
+        )
+    }
+
     /// Whether a damaged history index is behind it, which the next start can build anew from the journal.
     #[must_use]
     pub fn is_damaged_index(&self) -> bool {

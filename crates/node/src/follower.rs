@@ -7,11 +7,13 @@ use crate::NodeError;
 use crate::inbox::{Arrivals, Promotion};
 use crate::priority::Priority;
 use crate::reads::Read;
+use crate::recent::memory_bytes;
 use crate::sequencer::{Followed, Sequencer};
 use crate::threads::{Durable, SequencerLoop, Shared, ToIndexer, hand_to_indexer};
 use crossbeam_channel::Sender;
 use history::Reader;
 use journal::{Block, Head};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -59,38 +61,34 @@ impl Follower {
         if self.arrivals.stopping {
             return Ok(Step::Stopped);
         }
+        if self.arrivals.blocks.is_empty() {
+            // It needs no room: a writer waits for the index by itself.
+            return Ok(shared.inbox.take_promotion().map_or(Step::Idle, Step::Promoted));
+        }
         if shared.index_is_behind() {
             // The indexer rings when it is not any more.
             return Ok(Step::Idle);
         }
-        if let Some(block) = self.arrivals.blocks.pop_front() {
-            self.apply(&block, shared, indexer)?;
-            return Ok(Step::Busy);
-        }
-        Ok(self.arrivals.promotion.take().map_or(Step::Idle, Step::Promoted))
+        let block = self.arrivals.blocks.pop_front().expect("there is one");
+        self.apply(block, shared, indexer)?;
+        Ok(Step::Busy)
     }
 
-    fn apply(
-        &mut self,
-        block: &Block,
-        shared: &Shared,
-        indexer: &Sender<ToIndexer>,
-    ) -> Result<(), NodeError> {
+    fn apply(&mut self, block: Block, shared: &Shared, indexer: &Sender<ToIndexer>) -> Result<(), NodeError> {
         let Followed {
             outcomes,
             snapshot,
             rows,
-        } = self.sequencer.follow(block)?;
+        } = self.sequencer.follow(&block)?;
         self.sequencer.forget_archived(self.archive.archived_below());
         shared.metrics.height.store(block.height.0, Ordering::Relaxed);
         shared.epoch.store(block.epoch, Ordering::Relaxed);
-        shared.durable.send_replace(block.height);
-        shared.last_block.is_now();
-        hand_to_indexer(
-            Durable::new(&Head::of(block), outcomes, rows, snapshot),
-            indexer,
-            shared,
-        );
+        let (head, bytes) = (Head::of(&block), memory_bytes(&block));
+        // Before it counts as final: the change feed may find it nowhere else for a while.
+        shared.supplied.keep(head.height, Arc::new(block), bytes);
+        shared.durable.send_replace(head.height);
+        let durable = Durable::new(&head, outcomes, rows, snapshot);
+        hand_to_indexer(durable, indexer, shared);
         Ok(())
     }
 

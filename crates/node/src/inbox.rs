@@ -8,7 +8,7 @@ use crate::{Reply, Request, RequestBody, SubmitError};
 use journal::{Block, Draft, Journal, Term};
 use ledger::{Height, Outcome};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -16,12 +16,21 @@ use tokio::sync::oneshot;
 /// Where an answer goes.
 pub type ReplySender = oneshot::Sender<Result<Reply, SubmitError>>;
 
-/// Reads waiting before further ones are refused.
-const READS_MAX: usize = 65_536;
+/// Reads waiting, for the sequencer or for a block to become durable, before further ones are refused.
+pub const READS_MAX: usize = 65_536;
 /// Blocks of another writer that wait before whoever supplies them must wait.
 const BLOCKS_MAX: usize = 64;
 /// When to ask again at a node that takes no writes.
 const UNAVAILABLE_RETRY: Duration = Duration::from_millis(200);
+
+/// Where writes need room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// On the node's own disk, which is looked at all the time.
+    OwnDisk,
+    /// In the journal, which may be elsewhere: whether there is room again only an append that succeeds can tell.
+    Journal,
+}
 
 /// A write that waits for the sequencer.
 pub struct Write {
@@ -57,8 +66,6 @@ pub struct Arrivals<Read> {
     pub committed: VecDeque<Committed>,
     /// Final blocks of another writer, in order.
     pub blocks: VecDeque<Block>,
-    /// What comes after them.
-    pub promotion: Option<Promotion>,
     /// Outcomes that the indexer is done with, to be used again.
     pub spent: Vec<Outcome>,
     /// Whether the node is to stop once everything taken in is answered.
@@ -72,7 +79,6 @@ impl<Read> Default for Arrivals<Read> {
             reads: VecDeque::new(),
             committed: VecDeque::new(),
             blocks: VecDeque::new(),
-            promotion: None,
             spent: Vec::new(),
             stopping: false,
         }
@@ -81,6 +87,8 @@ impl<Read> Default for Arrivals<Read> {
 
 struct Waiting<Read> {
     arrivals: Arrivals<Read>,
+    /// What comes after the blocks.
+    promotion: Option<Promotion>,
     /// Events that were submitted and not yet taken up by the sequencer, held ones included.
     queued_events: usize,
     queued_requests: usize,
@@ -96,8 +104,11 @@ pub struct Inbox<Read> {
     bell: Condvar,
     /// For whoever supplies blocks or promotes: there is room again, or the node writes now.
     room: Condvar,
-    storage_full: AtomicBool,
+    /// By [`Room`]: they fill up and are freed apart, and each is watched by somebody else.
+    full: [AtomicBool; 2],
     follows: AtomicBool,
+    /// Reads that the sequencer took and that wait for a block to become durable.
+    reads_waiting: AtomicUsize,
     bounds: Arc<LiveBounds>,
 }
 
@@ -107,6 +118,7 @@ impl<Read> Inbox<Read> {
         Self {
             waiting: Mutex::new(Waiting {
                 arrivals: Arrivals::default(),
+                promotion: None,
                 queued_events: 0,
                 queued_requests: 0,
                 asleep: false,
@@ -114,8 +126,9 @@ impl<Read> Inbox<Read> {
             }),
             bell: Condvar::new(),
             room: Condvar::new(),
-            storage_full: AtomicBool::new(false),
+            full: Default::default(),
             follows: AtomicBool::new(false),
+            reads_waiting: AtomicUsize::new(0),
             bounds,
         }
     }
@@ -131,7 +144,7 @@ impl<Read> Inbox<Read> {
                 retry_after: UNAVAILABLE_RETRY,
             });
         }
-        if self.storage_full.load(Ordering::Relaxed) {
+        if self.storage_full() {
             return Err(SubmitError::StorageFull {
                 retry_after: Duration::from_secs(1),
             });
@@ -161,7 +174,10 @@ impl<Read> Inbox<Read> {
     /// Takes a read in; gives it back when too many wait or the node stops.
     pub fn read(&self, read: Read) -> Result<(), Read> {
         let mut waiting = self.lock();
-        if waiting.arrivals.stopping || waiting.arrivals.reads.len() >= READS_MAX {
+        let reads = waiting.arrivals.reads.len() + self.reads_waiting.load(Ordering::Relaxed);
+        if waiting.arrivals.stopping || reads >= READS_MAX {
+            // The sequencer may find some that nobody waits for any more.
+            self.ring(waiting);
             return Err(read);
         }
         waiting.arrivals.reads.push_back(read);
@@ -169,29 +185,68 @@ impl<Read> Inbox<Read> {
         Ok(())
     }
 
-    /// Takes in the next final block of another writer; waits while many are there already. Nothing is taken once the
-    /// node stops.
+    /// Says how many of the reads that were taken wait for a block to become durable.
+    pub fn set_reads_waiting(&self, reads: usize) {
+        self.reads_waiting.store(reads, Ordering::Relaxed);
+    }
+
+    /// Takes in the next final block of another writer, however many there are already: [`Inbox::wait_for_room`] is for
+    /// before. Nothing is taken once the node stops.
     pub fn supply(&self, block: Block) {
-        let waiting = self.room.wait_while(self.lock(), |waiting| {
-            waiting.arrivals.blocks.len() >= BLOCKS_MAX && !waiting.arrivals.stopping
-        });
-        let mut waiting = waiting.expect("no thread panics with the inbox");
+        let mut waiting = self.lock();
         if !waiting.arrivals.stopping {
             waiting.arrivals.blocks.push_back(block);
             self.ring(waiting);
         }
     }
 
-    /// Makes the follower the writer, once it has taken in the blocks before; returns when it takes writes, or the node
+    /// Waits while many blocks wait already, at most for `patience`. Whether there is room now; there always is in a node that
     /// stops.
+    pub fn wait_for_room(&self, patience: Duration) -> bool {
+        let is_full = |waiting: &Waiting<Read>| {
+            waiting.arrivals.blocks.len() >= BLOCKS_MAX && !waiting.arrivals.stopping
+        };
+        let waited = self
+            .room
+            .wait_timeout_while(self.lock(), patience, |waiting| is_full(waiting));
+        let (waiting, _) = waited.expect("no thread panics with the inbox");
+        !is_full(&waiting)
+    }
+
+    /// Has the follower made the writer once it has taken in the blocks before: [`Inbox::wait_for_promotion`] is for after.
     pub fn promote(&self, promotion: Promotion) {
         let mut waiting = self.lock();
-        waiting.arrivals.promotion = Some(promotion);
+        waiting.promotion = Some(promotion);
         self.ring(waiting);
-        let waiting = self.room.wait_while(self.lock(), |waiting| {
-            self.follows() && !waiting.arrivals.stopping
-        });
-        drop(waiting.expect("no thread panics with the inbox"));
+    }
+
+    /// Waits until the node takes writes, or stops, at most for `patience`. Whether it did.
+    pub fn wait_for_promotion(&self, patience: Duration) -> bool {
+        let is_pending = |waiting: &Waiting<Read>| self.follows() && !waiting.arrivals.stopping;
+        let waited = self
+            .room
+            .wait_timeout_while(self.lock(), patience, |waiting| is_pending(waiting));
+        let (waiting, _) = waited.expect("no thread panics with the inbox");
+        !is_pending(&waiting)
+    }
+
+    /// The promotion that was asked for, once no block is before it: for the follower, who carries it out.
+    pub fn take_promotion(&self) -> Option<Promotion> {
+        let mut waiting = self.lock();
+        match waiting.arrivals.blocks.is_empty() {
+            true => waiting.promotion.take(),
+            false => None,
+        }
+    }
+
+    /// The promotion back, for whoever asked and does not wait any longer; none when it is being carried out.
+    pub fn withdraw_promotion(&self) -> Option<Promotion> {
+        self.lock().promotion.take()
+    }
+
+    /// Whether the node is to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.lock().arrivals.stopping
     }
 
     /// Whether the node follows another writer, and so takes no writes.
@@ -224,6 +279,11 @@ impl<Read> Inbox<Read> {
         }
     }
 
+    /// Has the sequencer look again at what it holds back.
+    pub fn wake(&self) {
+        self.ring(self.lock());
+    }
+
     /// The sequencer took up a write: its place in the queue is free.
     pub fn taken_up(&self, requests: usize, events: usize) {
         let mut waiting = self.lock();
@@ -231,24 +291,28 @@ impl<Read> Inbox<Read> {
         waiting.queued_events -= events;
     }
 
-    /// Whether writes are refused because the disk is full.
+    /// Whether writes are refused because there is no room on the node's own disk, or in the journal.
     pub fn storage_full(&self) -> bool {
-        self.storage_full.load(Ordering::Relaxed)
+        self.is_full(Room::OwnDisk) || self.is_full(Room::Journal)
     }
 
-    /// Says that the disk is full, or that there is room again.
-    pub fn set_storage_full(&self, full: bool) {
-        if self.storage_full.swap(full, Ordering::Relaxed) != full {
-            if full {
-                tracing::warn!(
-                    code = "NOD-0013",
-                    "storage is full: writes are refused, reads go on"
-                );
-                // The sequencer refuses those that are in the queue already.
-                self.ring(self.lock());
-            } else {
-                tracing::info!("there is room again: writes are taken");
-            }
+    /// Whether there is no room there.
+    pub fn is_full(&self, room: Room) -> bool {
+        self.full[room as usize].load(Ordering::Relaxed)
+    }
+
+    /// Says that there is no room, or that there is again.
+    pub fn set_full(&self, room: Room, full: bool) {
+        if self.full[room as usize].swap(full, Ordering::Relaxed) == full {
+            return;
+        }
+        if full {
+            let code = "NOD-0013";
+            tracing::warn!(code, ?room, "storage is full: writes are refused, reads go on");
+            // The sequencer refuses those that are in the queue already.
+            self.ring(self.lock());
+        } else {
+            tracing::info!(?room, "there is room again");
         }
     }
 
@@ -291,9 +355,6 @@ impl<Read> Inbox<Read> {
         if arrivals.blocks.is_empty() && !new.blocks.is_empty() {
             std::mem::swap(&mut arrivals.blocks, &mut new.blocks);
             self.room.notify_all();
-        }
-        if new.promotion.is_some() && new.blocks.is_empty() {
-            arrivals.promotion = new.promotion.take();
         }
         arrivals.spent.append(&mut new.spent);
         arrivals.stopping = new.stopping;

@@ -23,6 +23,7 @@ mod recovery;
 mod running;
 mod sequencer;
 mod snapshots;
+mod spent;
 mod threads;
 mod trial;
 mod verify;
@@ -46,7 +47,7 @@ pub use verify::{VerifyReport, VerifyStage, verify};
 pub mod parts {
     pub use crate::background::{Background, Chore, Chores, DiskWatch};
     pub use crate::follower::{Follower, Step};
-    pub use crate::inbox::Promotion;
+    pub use crate::inbox::{Promotion, Room};
     pub use crate::reads::{FoundAccount, Read, ReadAnswer, State};
     pub use crate::recovery::{
         OpenJournal, Reading, Recovered, apply_block, discard_damaged_index, recover, run_flushes,

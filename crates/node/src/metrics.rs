@@ -65,8 +65,6 @@ pub struct Metrics {
     pub height: AtomicU64,
     /// Last block in the history index.
     pub indexed: AtomicU64,
-    /// Rows that the index is behind.
-    pub index_lag_rows: AtomicU64,
     /// Rows of history.
     pub rows: AtomicU64,
     /// Accounts.
@@ -83,7 +81,6 @@ impl Default for Metrics {
             expired: AtomicU64::new(0),
             height: AtomicU64::new(0),
             indexed: AtomicU64::new(0),
-            index_lag_rows: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             accounts_total: AtomicU64::new(0),
         }
@@ -116,9 +113,9 @@ impl Metrics {
         }
     }
 
-    /// All of it in Prometheus' text format.
+    /// All of it in Prometheus' text format, with the rows and accounts that the index is behind.
     #[must_use]
-    pub fn render(&self) -> String {
+    pub fn render(&self, index_lag_rows: &AtomicU64) -> String {
         let mut text = String::new();
         self.append.render(
             &mut text,
@@ -156,8 +153,8 @@ impl Metrics {
             (
                 "shanraq_index_lag_rows",
                 "gauge",
-                "Rows that the history index is behind.",
-                &self.index_lag_rows,
+                "Rows and accounts that the history index is behind.",
+                index_lag_rows,
             ),
             ("shanraq_history_rows", "gauge", "Rows of history.", &self.rows),
             (

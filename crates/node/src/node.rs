@@ -1,12 +1,16 @@
-//! The node as the edges see it. Owns: when a read may answer, and how a follower becomes the writer.
+//! The node as the edges see it. Owns: its beginning, its end, and when a read may answer.
 
+#[cfg(test)]
+mod bounds_tests;
 mod feed;
 mod queries;
+mod supply;
+#[cfg(test)]
+mod supply_tests;
 
 pub use feed::Feed;
 
-use crate::clock::{Clock, SystemClock};
-use crate::inbox::Promotion;
+use crate::clock::SystemClock;
 use crate::metadata::MetadataSealer;
 use crate::reads::{Read, State};
 use crate::recent::SealedFeed;
@@ -15,13 +19,14 @@ use crate::running::{Beginning, LostTerm, Outside, Running, start};
 use crate::threads::Shared;
 use crate::{Bounds, NodeError, NodeOptions, ReadError, Reply, Request, Status, SubmitError, trial};
 use history::Reader;
-use journal::{Block, BlockReader, Head, Journal, Term, WriterId};
+use journal::{BlockReader, Term, WriterId};
 use ledger::{Height, Sealed};
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
-use storage::{DirectoryLock, FileSystem, Storage};
+use storage::{DirectoryLock, FileSystem, KeyRing, Storage};
+use supply::Supplied;
 use tokio::sync::oneshot;
 
 /// A running node; cheap to clone. [`Node::stop`] ends it; dropping the last handle without it leaves the work
@@ -35,13 +40,33 @@ struct Inner {
     shared: Arc<Shared>,
     reader: Reader,
     /// Of the journal that is followed, or written.
-    blocks: RwLock<Arc<dyn BlockReader>>,
+    journal: Arc<JournalReader>,
+    /// With what blocks are sealed.
+    keys: KeyRing,
     metadata: MetadataSealer,
     /// What blocks are stamped with.
     clock: Arc<SystemClock>,
-    /// The last block that was recovered or supplied; a writer's does not move.
-    supplied: Mutex<Head>,
+    supplied: Mutex<Supplied>,
+    /// Held by a promotion from its beginning to its end.
+    promoting: Mutex<()>,
     running: Mutex<Option<Running>>,
+}
+
+/// The reader of the journal that is followed, or written, for those who are to see it change.
+struct JournalReader(RwLock<Arc<dyn BlockReader>>);
+
+impl JournalReader {
+    fn new(reader: Arc<dyn BlockReader>) -> Self {
+        Self(RwLock::new(reader))
+    }
+
+    fn get(&self) -> Arc<dyn BlockReader> {
+        self.0.read().expect("no thread panics with the reader").clone()
+    }
+
+    fn set(&self, reader: Arc<dyn BlockReader>) {
+        *self.0.write().expect("no thread panics with the reader") = reader;
+    }
 }
 
 impl Node {
@@ -116,9 +141,11 @@ impl Node {
             shared: shared.clone(),
             clock: clock.clone(),
             reader: recovered.reader.clone(),
-            blocks: RwLock::new(source.blocks.clone()),
+            journal: Arc::new(JournalReader::new(source.blocks.clone())),
+            keys: source.keys.clone(),
             metadata: MetadataSealer::new(source.keys.clone()),
-            supplied: Mutex::new(recovered.head),
+            supplied: Mutex::new(Supplied::up_to(recovered.head)),
+            promoting: Mutex::new(()),
             running: Mutex::new(Some(start(
                 Outside { storage, clock, lock },
                 options,
@@ -133,86 +160,16 @@ impl Node {
         })
     }
 
-    /// Tells a follower of the next block, which is final by the word of whoever calls. One that it has is passed over.
-    /// Waits while many blocks are not yet applied; blocking.
-    ///
-    /// # Errors
-    /// [`NodeError::Contradiction`] when the block does not follow the one before: one of the two was not final, and the
-    /// node is to be stopped. [`NodeError::NotFollowing`].
-    pub fn supply(&self, block: Block) -> Result<(), NodeError> {
-        let mut supplied = self.supplied();
-        self.supply_after(&mut supplied, block)
-    }
-
-    fn supply_after(&self, supplied: &mut Head, block: Block) -> Result<(), NodeError> {
-        if !self.inner.shared.inbox.follows() {
-            return Err(NodeError::NotFollowing);
-        }
-        let height = block.height;
-        let fits = match height.0.checked_sub(supplied.height.0) {
-            Some(1) => block.previous == supplied.hash,
-            Some(0) => block.hash == supplied.hash,
-            // What stood there was checked when it came.
-            None => true,
-            Some(_) => false,
-        };
-        if !fits {
-            return Err(NodeError::Contradiction { height });
-        }
-        if height > supplied.height {
-            *supplied = Head::of(&block);
-            self.inner.shared.inbox.supply(block);
-        }
-        Ok(())
-    }
-
-    /// Makes a follower the writer: begins a term on the journal, takes in what others appended meanwhile, and writes from
-    /// there. Blocking, as long as the journal does.
-    ///
-    /// # Errors
-    /// [`NodeError::Append`] when no term begins: the node still follows, and the same journal may be tried again with
-    /// another call after it was opened anew. After any other the node is to be stopped.
-    pub fn promote(&self, mut journal: Box<dyn Journal>) -> Result<Term, NodeError> {
-        let mut supplied = self.supplied();
-        let term = journal.begin_term(WriterId(random_u128()), self.inner.clock.now())?;
-        let blocks = journal.reader();
-        for block in blocks.scan(Height(supplied.height.0 + 1)) {
-            self.supply_after(&mut supplied, block?)?;
-        }
-        let head = journal.head();
-        if *supplied != head {
-            return Err(NodeError::Contradiction { height: head.height });
-        }
-        *self
-            .inner
-            .blocks
-            .write()
-            .expect("no thread panics with the reader") = blocks;
-        self.inner.shared.inbox.promote(Promotion { journal, term });
-        Ok(term)
-    }
-
     /// What this node stamps blocks with, for as long as it writes.
     #[must_use]
     pub fn clock(&self) -> &SystemClock {
         &self.inner.clock
     }
 
-    /// Where the journal stood as this node saw it last before it wrote: the last block that it recovered or was supplied with;
-    /// after a promotion the one that began the term.
-    #[must_use]
-    pub fn supplied_head(&self) -> Head {
-        *self.supplied()
-    }
-
     /// The journal that is followed, or written.
     #[must_use]
     pub fn blocks(&self) -> Arc<dyn BlockReader> {
-        self.inner
-            .blocks
-            .read()
-            .expect("no thread panics with the reader")
-            .clone()
+        self.inner.journal.get()
     }
 
     /// Adds up every ledger at one height. Blocking, for as long as there are accounts; the sequencer is held up no longer than
@@ -226,19 +183,6 @@ impl Node {
         asked.map_err(|_| ReadError::Unavailable)?;
         let state: State = receiver.blocking_recv().map_err(|_| ReadError::Unavailable)?;
         Ok(trial::check(&state))
-    }
-
-    /// The last block that a follower was supplied with, or that was recovered.
-    #[must_use]
-    pub fn supplied_height(&self) -> Height {
-        self.supplied().height
-    }
-
-    fn supplied(&self) -> MutexGuard<'_, Head> {
-        self.inner
-            .supplied
-            .lock()
-            .expect("no thread panics with the head")
     }
 
     /// Takes no more requests, answers those taken in, writes the index out and ends the threads. Nothing is lost.
@@ -293,17 +237,6 @@ impl Node {
         self.inner.metadata.seal(json)
     }
 
-    /// Final blocks from a height on (1 is the first).
-    #[must_use]
-    pub fn feed(&self, from: Height) -> Feed {
-        let shared = &self.inner.shared;
-        Feed {
-            blocks: self.blocks(),
-            durable: shared.durable.subscribe(),
-            next: Height(from.0.max(1)),
-        }
-    }
-
     /// This writer's final blocks from a height on, as they were sealed, as far as they are at hand.
     #[must_use]
     pub fn sealed_feed(&self, from: Height) -> SealedFeed {
@@ -343,7 +276,10 @@ impl Node {
 
     /// Changes how much it takes in, from the next request on.
     pub fn set_bounds(&self, bounds: &Bounds) {
-        self.inner.shared.bounds.set(bounds);
+        let shared = &self.inner.shared;
+        shared.bounds.set(bounds);
+        // What waits for the index may not have to any more.
+        shared.inbox.wake();
     }
 
     /// For how long a block has been under way to the journal; none when none is.
@@ -355,7 +291,8 @@ impl Node {
         (!is_done).then(|| began.elapsed())
     }
 
-    /// When the last block became durable here, or was supplied; none before the first since the start.
+    /// When an append was acknowledged last as far as this node knows: when its own last block became durable, or it was
+    /// supplied with one that its writer had made right before. None before the first since the start.
     #[must_use]
     pub fn last_block(&self) -> Option<Instant> {
         self.inner.shared.last_block.get()
@@ -370,7 +307,8 @@ impl Node {
     /// All metrics in Prometheus' text format, version 0.0.4.
     #[must_use]
     pub fn metrics_text(&self) -> String {
-        self.inner.shared.metrics.render()
+        let shared = &self.inner.shared;
+        shared.metrics.render(&shared.index_lag_rows)
     }
 }
 

@@ -21,7 +21,7 @@ pub struct NodeOptions {
     pub block_bytes_max: usize,
     /// A snapshot is taken after at least this many rows (and twice the number of accounts).
     pub snapshot_rows: u64,
-    /// Rows that the history index may be behind before writes wait for it.
+    /// Rows and accounts that the history index may be behind before writes wait for it.
     pub index_lag_rows_max: u64,
     /// Writes are refused while less room than this is left on the disk, in bytes.
     pub disk_reserve_bytes: u64,

@@ -39,10 +39,7 @@ pub struct State {
 impl State {
     /// The description of a ledger, empty when it was never described.
     pub fn description(&self, ledger: LedgerId) -> LedgerDescription {
-        let described = self
-            .snapshot
-            .descriptions()
-            .find(|description| description.ledger == ledger);
+        let described = self.snapshot.description(ledger);
         described.cloned().unwrap_or(LedgerDescription {
             ledger,
             ..LedgerDescription::default()
@@ -59,6 +56,14 @@ pub enum ReadAnswer {
 }
 
 impl Read {
+    /// Whether nobody waits for the answer any more.
+    pub fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Accounts(_, sender) | Self::Numbers(_, sender) => sender.is_closed(),
+            Self::State(sender) => sender.is_closed(),
+        }
+    }
+
     /// Looks the answer up, and says on which block it rests: the last that changed anything it saw.
     /// `state` is the block that the ledger as a whole stands at.
     pub fn answer(self, ledger: &mut Ledger, touched: &[Height], state: Height) -> (ReadAnswer, Height) {
@@ -93,6 +98,14 @@ impl Read {
 }
 
 impl ReadAnswer {
+    /// Whether nobody waits for it any more.
+    pub fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Accounts(_, sender) => sender.is_closed(),
+            Self::State(_, sender) => sender.is_closed(),
+        }
+    }
+
     /// Sends it; whoever asked may have gone away.
     pub fn send(self) {
         match self {

@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use storage::{KeyRing, Storage};
 
+/// What the name of a segment of the journal ends with.
+const SEGMENT_SUFFIX: &str = ".segment";
 /// Blocks decoded ahead of the replay.
 const BLOCKS_AHEAD: usize = 64;
 
@@ -93,7 +95,14 @@ impl OpenJournal {
                 .create_directory(directory)
                 .map_err(|source| file_error(directory, source))?;
         }
-        let keys = KeyRing::from_file(&**storage, &layout.keys)?;
+        // An earlier process may have ended between the making of a directory and this.
+        storage
+            .sync_directory(&options.directory)
+            .map_err(|source| file_error(&options.directory, source))?;
+        let keys = match holds_segments(&**storage, &layout.journal)? {
+            true => KeyRing::read_file(&**storage, &layout.keys)?,
+            false => KeyRing::from_file(&**storage, &layout.keys)?,
+        };
         let local = LocalOptions {
             segment_bytes: options.segment_bytes,
             ..LocalOptions::default()
@@ -122,6 +131,14 @@ impl OpenJournal {
             keys: self.keys.clone(),
         }
     }
+}
+
+/// Whether anything was ever written to a journal: its key is made before.
+fn holds_segments(storage: &dyn Storage, journal: &Path) -> Result<bool, NodeError> {
+    let names = storage
+        .list(journal)
+        .map_err(|source| file_error(journal, source))?;
+    Ok(names.iter().any(|name| name.ends_with(SEGMENT_SUFFIX)))
 }
 
 /// Everything a node goes on from.
@@ -231,8 +248,12 @@ fn recover_state(
             .create_directory(directory)
             .map_err(|source| file_error(directory, source))?;
     }
+    snapshots::remove_unfinished(&**storage, &layout.snapshots)?;
     let Source { blocks, head, keys } = source;
     let (mut writer, reader) = open_history(storage, &layout.history, keys, history_options, &**blocks)?;
+    snapshots::remove_contradicted(&**storage, &layout.snapshots, |position| {
+        is_surely_not_in_journal(&**blocks, position.height, position.hash)
+    })?;
     let durable = writer.durable();
     let usable = |position: snapshots::SnapshotPosition| {
         let holds = || is_in_journal(&**blocks, position.height, position.hash);
@@ -435,6 +456,14 @@ fn is_in_journal(blocks: &dyn BlockReader, height: Height, hash: [u8; 32]) -> Re
         // It is away for now, or shows less than was there before.
         Err(error @ JournalError::Io { .. }) => Err(error.into()),
         holds => Ok(holds.unwrap_or(false)),
+    }
+}
+
+/// Whether the journal was read and holds another block there, or none. One that is damaged, or away, says nothing.
+fn is_surely_not_in_journal(blocks: &dyn BlockReader, height: Height, hash: [u8; 32]) -> bool {
+    match blocks.holds_final(height, BlockHash(hash)) {
+        Ok(holds) => !holds,
+        Err(error) => matches!(error, JournalError::NoBlock { .. }),
     }
 }
 

@@ -4,9 +4,10 @@
 //! and what is to be done comes back as a [`Batch`]. So the simulator runs this very code.
 //! Invariant: at most one block is being committed; no answer leaves before the block whose state it saw is durable.
 
-use crate::inbox::{ReplySender, Write};
+use crate::inbox::{READS_MAX, ReplySender, Write};
 use crate::reads::{Read, ReadAnswer};
 use crate::recovery::apply_block;
+use crate::spent::SpentOutcomes;
 use crate::{NodeError, NodeOptions, Reply, RequestBody, SubmitError};
 use journal::{Block, Draft};
 use ledger::{
@@ -16,6 +17,8 @@ use ledger::{
 use std::collections::VecDeque;
 use std::time::Instant;
 
+/// Reads that may wait before it is looked for those that nobody waits for any more.
+const ABANDONED_READS: usize = 1_024;
 /// Pending transfers released by one command.
 const EXPIRIES_PER_COMMAND: u32 = 8_190;
 
@@ -57,9 +60,13 @@ pub struct Sequencer<A: Archive> {
     reads_in_flight: VecDeque<ReadAnswer>,
     /// Reads of the whole state that wait until the open block is whole: a state names its height.
     state_reads: Vec<Read>,
+    /// How many reads left with the block that is being committed.
+    reads_committing: usize,
+    /// At so many waiting reads it is looked for those that nobody waits for any more.
+    abandoned_at: usize,
     /// For each account the block that changed it last; 0 for those not changed in this process.
     touched: Vec<Height>,
-    spent: Vec<Outcome>,
+    spent: SpentOutcomes,
     rows_at_snapshot: RowNumber,
     events_max: usize,
     bytes_max: usize,
@@ -85,8 +92,10 @@ impl<A: Archive> Sequencer<A> {
             durable,
             reads_in_flight: VecDeque::new(),
             state_reads: Vec::new(),
+            reads_committing: 0,
+            abandoned_at: ABANDONED_READS,
             touched,
-            spent: Vec::new(),
+            spent: SpentOutcomes::default(),
             rows_at_snapshot: snapshot_rows,
             events_max: options.block_events_max,
             bytes_max: options.block_bytes_max,
@@ -167,6 +176,7 @@ impl<A: Archive> Sequencer<A> {
     /// Answers a read from the state as it stands: at once when all it saw is durable, else with its block.
     /// One of the whole state is answered as of the end of a block, since it says at which height it stands.
     pub fn read(&mut self, read: Read) {
+        self.drop_abandoned_reads();
         if matches!(read, Read::State(_)) && self.has_open() {
             self.state_reads.push(read);
             return;
@@ -180,6 +190,28 @@ impl<A: Archive> Sequencer<A> {
         } else {
             self.open.reads.push(answer);
         }
+    }
+
+    /// How many reads wait for a block to become durable.
+    pub fn reads_waiting(&self) -> usize {
+        self.reads_at_hand() + self.reads_committing
+    }
+
+    /// Of them, those that have not left with their block.
+    fn reads_at_hand(&self) -> usize {
+        self.open.reads.len() + self.reads_in_flight.len() + self.state_reads.len()
+    }
+
+    /// Drops the answers that nobody waits for any more, once there are many: a block may take long to become durable, and
+    /// whoever asked has gone away and asked again.
+    pub fn drop_abandoned_reads(&mut self) {
+        if self.reads_at_hand() < self.abandoned_at {
+            return;
+        }
+        self.open.reads.retain(|answer| !answer.is_abandoned());
+        self.reads_in_flight.retain(|answer| !answer.is_abandoned());
+        self.state_reads.retain(|read| !read.is_abandoned());
+        self.abandoned_at = (2 * self.reads_at_hand()).clamp(ABANDONED_READS, READS_MAX);
     }
 
     /// Whether the open block takes no more; commit before the next write.
@@ -212,6 +244,7 @@ impl<A: Archive> Sequencer<A> {
             batch.reads.push(answer);
         }
         self.committing = Some(height);
+        self.reads_committing = batch.reads.len();
         Some(batch)
     }
 
@@ -219,6 +252,7 @@ impl<A: Archive> Sequencer<A> {
     pub fn committed(&mut self, height: Height) {
         assert_eq!(self.committing, Some(height), "blocks become durable in order");
         self.committing = None;
+        self.reads_committing = 0;
         self.durable = height;
         for answer in self.reads_in_flight.drain(..) {
             answer.send();
@@ -235,8 +269,7 @@ impl<A: Archive> Sequencer<A> {
             self.open.height == block.height && !self.has_open() && !self.is_committing(),
             "a follower takes blocks in order and makes none"
         );
-        let mut outcomes = std::mem::take(&mut self.spent);
-        self.spent = outcomes.split_off(outcomes.len().min(block.entries.len()));
+        let mut outcomes = self.spent.take_up_to(block.entries.len());
         apply_block(&mut self.ledger, &self.archive, block, &mut outcomes)?;
         for outcome in &outcomes {
             self.touch(outcome);
@@ -261,7 +294,7 @@ impl<A: Archive> Sequencer<A> {
 
     /// Gives outcomes back for use in later commands.
     pub fn recycle(&mut self, spent: &mut Vec<Outcome>) {
-        self.spent.append(spent);
+        self.spent.give(spent);
     }
 
     /// Drops ids from memory that history now answers for.
@@ -270,7 +303,7 @@ impl<A: Archive> Sequencer<A> {
     }
 
     fn apply(&mut self, now: TimestampNs, command: Command) -> Result<Option<Reply>, NodeError> {
-        let mut outcome = self.spent.pop().unwrap_or_default();
+        let mut outcome = self.spent.take();
         outcome.clear();
         self.ledger.apply(&self.archive, now, &command, &mut outcome)?;
         self.open.draft.push(outcome.timestamp, &command, &outcome);

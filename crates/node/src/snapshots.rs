@@ -62,7 +62,44 @@ pub fn write(
     storage
         .replace(&path, &file)
         .map_err(|source| NodeError::File { path, source })?;
-    prune(storage, directory)
+    prune(storage, directory, position.height)
+}
+
+/// Removes what a crash left of a snapshot that was being written.
+pub fn remove_unfinished(storage: &dyn Storage, directory: &Path) -> Result<(), NodeError> {
+    let listed = storage.list(directory).map_err(|source| NodeError::File {
+        path: directory.to_owned(),
+        source,
+    })?;
+    for name in listed.iter().filter(|name| name.ends_with(".tmp")) {
+        remove(storage, &directory.join(name))?;
+    }
+    Ok(())
+}
+
+/// Removes the snapshots of which `contradicts` says that the journal surely holds another block in their place, or none. One
+/// whose header cannot be read is left alone.
+pub fn remove_contradicted(
+    storage: &dyn Storage,
+    directory: &Path,
+    mut contradicts: impl FnMut(SnapshotPosition) -> bool,
+) -> Result<(), NodeError> {
+    for path in existing(storage, directory)? {
+        let Some(position) = position(storage, &path) else {
+            continue;
+        };
+        if contradicts(position) {
+            tracing::warn!(code = "NOD-0025", file = %path.display(), "a snapshot is not of this journal; it is removed");
+            remove(storage, &path)?;
+        }
+    }
+    Ok(())
+}
+
+fn position(storage: &dyn Storage, path: &Path) -> Option<SnapshotPosition> {
+    let mut head = [0; HEADER_BYTES];
+    storage.open(path).ok()?.read_exact_at(&mut head, 0).ok()?;
+    parse_header(&head).ok().map(|(position, ..)| position)
 }
 
 /// The newest snapshot that opens and that `accept` takes, with the ledger in it.
@@ -140,21 +177,30 @@ fn existing(storage: &dyn Storage, directory: &Path) -> Result<Vec<PathBuf>, Nod
     Ok(snapshots.map(|name| directory.join(name)).collect())
 }
 
-fn prune(storage: &dyn Storage, directory: &Path) -> Result<(), NodeError> {
-    let existing = existing(storage, directory)?;
+/// Removes those that are no longer needed now that there is one at `newest`. One above it is of blocks that the journal does
+/// not hold any more, and would take the place of those that can be used.
+fn prune(storage: &dyn Storage, directory: &Path, newest: Height) -> Result<(), NodeError> {
+    let mut existing = existing(storage, directory)?;
+    let newest = directory.join(name(newest));
+    let above = existing.partition_point(|path| *path <= newest);
+    for path in existing.drain(above..) {
+        remove(storage, &path)?;
+    }
     let surplus = existing.len().saturating_sub(KEPT);
     for path in &existing[..surplus] {
-        match storage.remove(path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(NodeError::File {
-                    path: path.clone(),
-                    source,
-                });
-            }
-            _ => {}
-        }
+        remove(storage, path)?;
     }
     Ok(())
+}
+
+fn remove(storage: &dyn Storage, path: &Path) -> Result<(), NodeError> {
+    match storage.remove(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(NodeError::File {
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn name(height: Height) -> String {
@@ -222,4 +268,50 @@ fn associated(head: &[u8; HEADER_BYTES], last: bool) -> [u8; HEADER_BYTES + 1] {
     let mut bytes = [u8::from(last); HEADER_BYTES + 1];
     bytes[..HEADER_BYTES].copy_from_slice(head);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use storage::faulty::FaultyStorage;
+
+    fn at(height: u64) -> SnapshotPosition {
+        SnapshotPosition {
+            height: Height(height),
+            hash: [height as u8; 32],
+            rows: RowNumber(0),
+        }
+    }
+
+    fn with_snapshots(heights: impl IntoIterator<Item = u64>) -> (FaultyStorage, &'static Path) {
+        let (storage, directory) = (FaultyStorage::new(3), Path::new("/snapshots"));
+        storage.create_directory(directory).unwrap();
+        let keys = KeyRing::new(DataKey::new(KeyId(1), [7; 32]));
+        let snapshot = Ledger::with_hash_seed(1).snapshot();
+        for height in heights {
+            write(&storage, directory, &keys, at(height), &snapshot).unwrap();
+        }
+        (storage, directory)
+    }
+
+    fn names(heights: &[u64]) -> Vec<String> {
+        heights.iter().map(|height| name(Height(*height))).collect()
+    }
+
+    #[test]
+    fn the_newest_are_kept_and_none_of_a_later_time_that_was_given_up() {
+        let (storage, directory) = with_snapshots(1..=5);
+        assert_eq!(storage.list(directory).unwrap(), names(&[3, 4, 5]));
+        let (storage, directory) = with_snapshots([10, 20, 30, 15, 16]);
+        assert_eq!(storage.list(directory).unwrap(), names(&[10, 15, 16]));
+    }
+
+    #[test]
+    fn only_those_that_contradict_the_journal_are_removed_and_not_what_cannot_be_read() {
+        let (storage, directory) = with_snapshots([1, 2, 3]);
+        let unread = directory.join(name(Height(4)));
+        storage.replace(&unread, b"short").unwrap();
+        remove_contradicted(&storage, directory, |position| position == at(2)).unwrap();
+        assert_eq!(storage.list(directory).unwrap(), names(&[1, 3, 4]));
+    }
 }

@@ -1,14 +1,15 @@
 //! The node's threads. Owns: who runs what, and how a block travels: sequencer → committer → indexer.
 //!
 //! `sequencer` applies, `journal` makes durable and answers, `history` indexes, `flush` and `merge` (low priority)
-//! write runs and snapshots and merge runs, `disk` prepares segments and watches for room. Nothing slow runs on the
-//! first two.
+//! write runs and snapshots and merge runs, `disk` prepares segments and watches for room. Nothing slower than one
+//! append runs on the first two. A small block for a local journal, of at most [`INLINE_EVENTS_MAX`] events, is made
+//! durable by `sequencer` itself, unless it finds no room: a change of threads would cost more than it saves.
 
 use crate::background::{Chore, Chores};
 use crate::bounds::{Bounds, LiveBounds};
 use crate::clock::Clock;
 use crate::error::stop_process;
-use crate::inbox::{Arrivals, Committed, Inbox};
+use crate::inbox::{Arrivals, Committed, Inbox, Room};
 use crate::metrics::Metrics;
 use crate::priority::Priority;
 use crate::reads::Read;
@@ -19,7 +20,7 @@ use crate::snapshots::SnapshotPosition;
 use crate::{NodeError, NodeOptions, SubmitError};
 use crossbeam_channel::{Receiver, Sender};
 use history::{HistoryError, JobDone, Reader, Writer};
-use journal::{AppendError, Draft, Head, Journal, Term};
+use journal::{AppendError, Block, Draft, Head, Journal, Term};
 use ledger::{Height, Outcome, RowNumber, Snapshot};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -33,7 +34,7 @@ const EVENTS_PER_TURN: usize = 2_048;
 /// A block of at most so many events is committed by the sequencer itself: applying the next ones meanwhile would save
 /// less time than a change of threads costs.
 const INLINE_EVENTS_MAX: usize = 256;
-/// How long to wait before a full disk is tried again.
+/// How long to wait before a full journal is tried again.
 const FULL_RETRY: Duration = Duration::from_millis(100);
 /// How long the index waits before it tries again to write to a full disk.
 const INDEX_RETRY: Duration = Duration::from_secs(1);
@@ -50,7 +51,7 @@ pub struct Shared {
     pub indexed: watch::Sender<Height>,
     /// Counters.
     pub metrics: Metrics,
-    /// Rows handed to the indexer and not yet published.
+    /// Rows and accounts handed to the indexer and not yet published.
     pub index_lag_rows: AtomicU64,
     /// Of the queue and of `index_lag_rows`.
     pub bounds: Arc<LiveBounds>,
@@ -64,9 +65,11 @@ pub struct Shared {
     pub stopping: AtomicBool,
     /// The writer's term, as far as this node knows.
     pub epoch: AtomicU64,
-    /// For those who follow this node.
-    pub recent: Arc<Recent>,
-    /// When the last block became durable, or was supplied.
+    /// This writer's last blocks as they were sealed: for those who follow it.
+    pub recent: Arc<Recent<Arc<[u8]>>>,
+    /// The last blocks that this node was supplied with: for its change feed.
+    pub supplied: Arc<Recent<Arc<Block>>>,
+    /// When the last append was acknowledged, here or, by what was supplied, elsewhere.
     pub last_block: LastBlock,
     /// When the last append began.
     pub append_began: LastBlock,
@@ -129,8 +132,20 @@ impl Shared {
             stopping: AtomicBool::new(false),
             epoch: AtomicU64::new(recovered.head.epoch),
             recent: Arc::default(),
+            supplied: Arc::default(),
             last_block: LastBlock::new(),
             append_began: LastBlock::new(),
+        }
+    }
+
+    /// Why this node could take no writes now even if it were the writer: of its own disk, or its index; none when it could.
+    pub fn obstacle(&self) -> Option<&'static str> {
+        if self.inbox.is_full(Room::OwnDisk) || self.index_waits_for_room.load(Ordering::Relaxed) {
+            Some("the node's own disk is full")
+        } else if self.index_is_behind() {
+            Some("the node's index is behind")
+        } else {
+            None
         }
     }
 
@@ -146,7 +161,8 @@ pub struct Durable {
     height: Height,
     hash: [u8; 32],
     outcomes: Vec<Outcome>,
-    rows: u64,
+    /// What the index takes in: rows and accounts.
+    records: u64,
     snapshot: Option<(SnapshotPosition, Snapshot)>,
 }
 
@@ -161,11 +177,16 @@ impl Durable {
         Self {
             height: head.height,
             hash: head.hash.0,
-            rows: outcomes.iter().map(|outcome| outcome.rows.len() as u64).sum(),
+            records: outcomes.iter().map(records).sum(),
             outcomes,
             snapshot: snapshot.map(|snapshot| (position, snapshot)),
         }
     }
+}
+
+/// Rows and accounts that the index takes in of a command.
+fn records(outcome: &Outcome) -> u64 {
+    (outcome.rows.len() + outcome.new_accounts.len()) as u64
 }
 
 /// What reaches the indexer.
@@ -238,8 +259,9 @@ impl SequencerLoop {
         while let Some(read) = arrivals.reads.pop_front() {
             sequencer.read(read);
         }
+        sequencer.drop_abandoned_reads();
         take_up_writes(sequencer, arrivals, shared, clock)?;
-        if !sequencer.is_full() && !shared.inbox.storage_full() {
+        if !sequencer.is_full() && !shared.inbox.storage_full() && !shared.index_is_behind() {
             sequencer.expire(clock.now())?;
         }
         let mut batch = None;
@@ -247,6 +269,7 @@ impl SequencerLoop {
             sequencer.forget_archived(self.archive.archived_below());
             batch = sequencer.seal(self.spare.take());
         }
+        shared.inbox.set_reads_waiting(sequencer.reads_waiting());
         let finished = arrivals.stopping
             && arrivals.writes.is_empty()
             && !sequencer.is_committing()
@@ -337,7 +360,7 @@ fn refuse_for_room(arrivals: &mut Arrivals<Read>, shared: &Shared) {
 /// How long nothing is due; `None` when nothing ever is.
 fn until_expiry(sequencer: &Sequencer<Reader>, clock: &dyn Clock) -> Option<Duration> {
     let due = sequencer.next_expiry()?;
-    // At least a millisecond: a full block or disk may hold an expiry back, and the loop must not spin meanwhile.
+    // At least a millisecond: a full block or disk, or the index, may hold an expiry back, and the loop must not spin meanwhile.
     Some(Duration::from_nanos(due.0.saturating_sub(clock.now().0)).max(Duration::from_millis(1)))
 }
 
@@ -372,7 +395,11 @@ impl Committer {
         shared.append_began.is_now();
         let mut journal = self.lock();
         let head = match journal.append(self.term, &mut batch.draft) {
-            Err(AppendError::Full(_)) => return Ok(Some(batch)),
+            Err(AppendError::Full(_)) => {
+                drop(journal);
+                shared.inbox.set_full(Room::Journal, true);
+                return Ok(Some(batch));
+            }
             head => head?,
         };
         self.announce(journal, head, batch, started, shared);
@@ -403,7 +430,7 @@ impl Committer {
         shared.metrics.append.record(started.elapsed());
         shared.last_block.is_now();
         if let Some(sealed) = journal.sealed() {
-            shared.recent.keep(head.height, sealed);
+            shared.recent.keep(head.height, sealed.into(), sealed.len());
         }
         drop(journal);
         announce(head, batch, &self.indexer, shared);
@@ -439,11 +466,12 @@ pub fn announce(head: Head, mut batch: Batch, indexer: &Sender<ToIndexer>, share
 
 /// Passes a durable block on to the index.
 pub fn hand_to_indexer(block: Durable, indexer: &Sender<ToIndexer>, shared: &Shared) {
-    shared.index_lag_rows.fetch_add(block.rows, Ordering::Relaxed);
+    shared.index_lag_rows.fetch_add(block.records, Ordering::Relaxed);
     indexer.send(ToIndexer::Block(block)).expect(OUTLIVES);
 }
 
-/// Appends; while the disk is full, writes are refused at the door and this block is tried again.
+/// Appends; while the journal is full, writes are refused at the door and this block is tried again: by it is found out when
+/// there is room.
 fn append(
     journal: &mut dyn Journal,
     term: Term,
@@ -453,10 +481,14 @@ fn append(
     loop {
         match journal.append(term, draft) {
             Err(AppendError::Full { .. }) => {
-                shared.inbox.set_storage_full(true);
+                shared.inbox.set_full(Room::Journal, true);
                 std::thread::sleep(FULL_RETRY);
             }
-            other => return Ok(other?),
+            other => {
+                let head = other?;
+                shared.inbox.set_full(Room::Journal, false);
+                return Ok(head);
+            }
         }
     }
 }
@@ -586,8 +618,7 @@ fn index(
         shared.metrics.count_outcome(outcome);
     }
     writer.commit(block.height, block.hash)?;
-    let lag = shared.index_lag_rows.fetch_sub(block.rows, Ordering::Relaxed) - block.rows;
-    shared.metrics.index_lag_rows.store(lag, Ordering::Relaxed);
+    shared.index_lag_rows.fetch_sub(block.records, Ordering::Relaxed);
     shared.metrics.indexed.store(block.height.0, Ordering::Relaxed);
     shared
         .metrics
@@ -618,3 +649,7 @@ pub fn spawn<T: Send + 'static>(
         .spawn(run)
         .map_err(NodeError::Thread)
 }
+
+#[cfg(test)]
+#[path = "threads_tests.rs"]
+mod tests;

@@ -91,7 +91,7 @@ pub fn verify(
     }
     let _lock = crate::node::lock(&options.directory)?;
     let storage: Arc<dyn Storage> = Arc::new(FileSystem);
-    let keys = KeyRing::from_file(&*storage, &layout.keys)?;
+    let keys = KeyRing::read_file(&*storage, &layout.keys)?;
     let scratch = options.directory.join("verify.tmp");
     remove_directory(&scratch)?;
     storage

@@ -7,10 +7,17 @@ use journal::{
 use ledger::{
     Account, AccountId, ActorId, Amount, Code, Events, Height, LedgerId, TimestampNs, Transfer, TransferId,
 };
-use node::{Node, NodeError, NodeOptions, Reply, Request, RequestBody, Source, SubmitError};
+use node::{Node, NodeError, NodeOptions, ReadError, Reply, Request, RequestBody, Source, SubmitError};
+use std::future::{Future, poll_fn};
 use std::path::Path;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::{Duration, Instant};
 use storage::{FileSystem, KeyRing};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Blocks in memory, all of them final.
 #[derive(Default)]
@@ -94,6 +101,107 @@ impl Journal for Writer {
     }
 }
 
+/// A reader of the shelf that shows only so many of its blocks, as one does whose knowledge of what is final lags behind.
+struct Lagging {
+    shelf: Arc<Shelf>,
+    shown: AtomicU64,
+}
+
+impl BlockReader for Lagging {
+    fn head(&self) -> Height {
+        self.shelf.head().min(Height(self.shown.load(Ordering::SeqCst)))
+    }
+
+    fn read(&self, height: Height) -> Result<Block, JournalError> {
+        let head = self.head();
+        if height > head {
+            return Err(JournalError::NoBlock { height, head });
+        }
+        self.shelf.read(height)
+    }
+
+    fn scan(&self, from: Height) -> BlockScan<'_> {
+        let count = (self.head().0 + 1).saturating_sub(from.0);
+        Box::new(self.shelf.scan(from).take(count as usize))
+    }
+}
+
+/// A writer whose blocks cannot be read right now.
+struct Unreadable(Writer);
+
+impl Journal for Unreadable {
+    fn head(&self) -> Head {
+        self.0.head()
+    }
+
+    fn begin_term(&mut self, writer: WriterId, now: TimestampNs) -> Result<Term, AppendError> {
+        self.0.begin_term(writer, now)
+    }
+
+    fn append(&mut self, term: Term, draft: &mut Draft) -> Result<Head, AppendError> {
+        self.0.append(term, draft)
+    }
+
+    fn reader(&self) -> Arc<dyn BlockReader> {
+        Arc::new(Breaks(self.0.shelf.clone()))
+    }
+}
+
+/// A writer whose journal has no room while it is told so.
+struct Filling {
+    writer: Writer,
+    is_full: Arc<AtomicBool>,
+}
+
+impl Journal for Filling {
+    fn head(&self) -> Head {
+        self.writer.head()
+    }
+
+    fn begin_term(&mut self, writer: WriterId, now: TimestampNs) -> Result<Term, AppendError> {
+        self.writer.begin_term(writer, now)
+    }
+
+    fn append(&mut self, term: Term, draft: &mut Draft) -> Result<Head, AppendError> {
+        if self.is_full.load(Ordering::SeqCst) {
+            return Err(AppendError::Full(std::io::ErrorKind::StorageFull.into()));
+        }
+        self.writer.append(term, draft)
+    }
+
+    fn reader(&self) -> Arc<dyn BlockReader> {
+        self.writer.reader()
+    }
+}
+
+/// A reader whose connection breaks after one block.
+struct Breaks(Arc<Shelf>);
+
+impl Breaks {
+    fn error() -> JournalError {
+        JournalError::Io {
+            action: "read",
+            path: "shelf".into(),
+            source: std::io::ErrorKind::ConnectionReset.into(),
+        }
+    }
+}
+
+impl BlockReader for Breaks {
+    fn head(&self) -> Height {
+        self.0.head()
+    }
+
+    fn read(&self, _: Height) -> Result<Block, JournalError> {
+        Err(Self::error())
+    }
+
+    fn scan(&self, from: Height) -> BlockScan<'_> {
+        let one = self.0.scan(from).take(1);
+        Box::new(one.chain(std::iter::once_with(|| Err(Self::error()))))
+    }
+}
+
 /// A shelf, and where nodes on it keep their files.
 struct World {
     shelf: Arc<Shelf>,
@@ -112,8 +220,12 @@ impl World {
     }
 
     fn follow(&self, name: &str) -> Node {
+        self.follow_by(name, self.shelf.clone())
+    }
+
+    fn follow_by(&self, name: &str, reader: Arc<dyn BlockReader>) -> Node {
         let options = options(&self.folder.path().join(name));
-        let source = Source::of(self.shelf.clone(), self.keys.clone()).unwrap();
+        let source = Source::of(reader, self.keys.clone()).unwrap();
         Node::follow(&options, &source, Arc::new(|| ()), |_, _| {}).unwrap()
     }
 
@@ -269,4 +381,190 @@ async fn a_promoted_node_takes_up_what_it_has_not_seen_and_writes_from_there() {
     for (place, block) in world.shelf.blocks().iter().enumerate().skip(1) {
         assert_eq!(block.previous, world.shelf.blocks()[place - 1].hash);
     }
+}
+
+async fn expect_blocks(feed: &mut node::Feed, heights: std::ops::RangeInclusive<u64>) {
+    for height in heights {
+        let next = tokio::time::timeout(PATIENCE, feed.next()).await;
+        let block = next.expect("the feed goes on").expect("the node runs").unwrap();
+        assert_eq!(block.height, Height(height));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_feed_of_a_follower_shows_what_it_was_supplied_with_though_its_journal_shows_nothing_yet() {
+    let world = World::new();
+    let (shelf, shown) = (world.shelf.clone(), AtomicU64::new(0));
+    let lagging = Arc::new(Lagging { shelf, shown });
+    let (writer, follower) = (
+        world.follow("writer"),
+        world.follow_by("follower", lagging.clone()),
+    );
+    world.promote(&writer);
+    open_accounts(&writer).await;
+    pay(&writer, 1..11).await.unwrap();
+    world.catch_up(&follower).await;
+    let before = world.shelf.head().0;
+    let mut feed = follower.feed(Height(1));
+    expect_blocks(&mut feed, 1..=before).await;
+    writer.stop();
+
+    // A feed goes on beyond a promotion, and sees what the node writes.
+    world.promote(&follower);
+    pay(&follower, 11..21).await.unwrap();
+    let head = world.shelf.head().0;
+    expect_blocks(&mut feed, before + 1..=head).await;
+    follower.stop();
+
+    // What is final and nowhere in memory is waited for.
+    lagging.shown.store(head, Ordering::SeqCst);
+    let follower = world.follow_by("follower", lagging.clone());
+    lagging.shown.store(head - 1, Ordering::SeqCst);
+    let mut feed = follower.feed(Height(head - 1));
+    expect_blocks(&mut feed, head - 1..=head - 1).await;
+    let early = tokio::time::timeout(Duration::from_millis(200), feed.next()).await;
+    assert!(early.is_err(), "the journal does not show it");
+    lagging.shown.store(head, Ordering::SeqCst);
+    expect_blocks(&mut feed, head..=head).await;
+    follower.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_that_could_not_read_the_journal_leaves_a_follower_that_can_be_promoted() {
+    let world = World::new();
+    let (first, second) = (world.follow("first"), world.follow("second"));
+    world.promote(&first);
+    open_accounts(&first).await;
+    pay(&first, 1..11).await.unwrap();
+    first.stop();
+    let unreadable = Unreadable(Writer::new(&world.shelf, &world.keys));
+    let error = second.promote(Box::new(unreadable)).unwrap_err();
+    assert!(error.is_passing(), "{error}");
+    assert!(
+        matches!(error, NodeError::Journal(JournalError::Io { .. })),
+        "{error}"
+    );
+    assert!(second.status().follows);
+    assert_eq!(
+        second.supplied_height(),
+        Height(1),
+        "what could be read is taken in"
+    );
+    world.catch_up(&second).await;
+    assert_eq!(credits(&second).await, 50, "it follows as before");
+    world.promote(&second);
+    pay(&second, 11..21).await.unwrap();
+    assert_eq!(credits(&second).await, 100);
+    second.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_journal_is_full_writes_are_refused_though_the_node_itself_has_room() {
+    let world = World::new();
+    let node = world.follow("node");
+    let (writer, is_full) = (
+        Writer::new(&world.shelf, &world.keys),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let filling = Filling {
+        writer,
+        is_full: is_full.clone(),
+    };
+    node.promote(Box::new(filling)).unwrap();
+    open_accounts(&node).await;
+
+    is_full.store(true, Ordering::SeqCst);
+    let held = tokio::spawn({
+        let node = node.clone();
+        async move { pay(&node, 1..11).await }
+    });
+    let deadline = Instant::now() + PATIENCE;
+    while node.status().writable {
+        assert!(
+            Instant::now() < deadline,
+            "it is not found out that the journal is full"
+        );
+        tokio::task::yield_now().await;
+    }
+    // The node's own disk, which has room, is looked at many times meanwhile.
+    let until = Instant::now() + Duration::from_millis(300);
+    while Instant::now() < until {
+        let answer = pay(&node, 11..21).await;
+        assert!(
+            matches!(answer, Err(SubmitError::StorageFull { .. })),
+            "{answer:?}"
+        );
+    }
+    assert!(!held.is_finished(), "nothing is answered that is not durable");
+
+    is_full.store(false, Ordering::SeqCst);
+    held.await
+        .unwrap()
+        .expect("the block that was held is tried again");
+    assert!(node.status().writable);
+    pay(&node, 11..21).await.unwrap();
+    assert_eq!(credits(&node).await, 100);
+    node.stop();
+}
+
+/// Puts a question for the first time, and says whether it was refused; does not wait for the answer.
+async fn is_refused<T>(question: &mut Pin<Box<impl Future<Output = Result<T, ReadError>>>>) -> bool {
+    match poll_fn(|context| Poll::Ready(question.as_mut().poll(context))).await {
+        Poll::Pending | Poll::Ready(Ok(_)) => false,
+        Poll::Ready(Err(error)) => {
+            assert_eq!(error, ReadError::Unavailable);
+            true
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_behind_a_block_that_does_not_become_durable_are_bounded_and_forgotten_with_who_asked() {
+    const ENOUGH: usize = 200_000;
+    let world = World::new();
+    let (node, is_full) = (world.follow("node"), Arc::new(AtomicBool::new(false)));
+    node.promote(Box::new(Filling {
+        writer: Writer::new(&world.shelf, &world.keys),
+        is_full: is_full.clone(),
+    }))
+    .unwrap();
+    open_accounts(&node).await;
+    is_full.store(true, Ordering::SeqCst);
+    let held = tokio::spawn({
+        let node = node.clone();
+        async move { pay(&node, 1..11).await }
+    });
+    let deadline = Instant::now() + PATIENCE;
+    while node.status().writable {
+        assert!(Instant::now() < deadline, "the block is held");
+        tokio::task::yield_now().await;
+    }
+
+    // Each of them waits for the block.
+    let ask = || Box::pin(node.accounts(vec![AccountId(2)]));
+    let mut waiting = Vec::new();
+    loop {
+        let mut question = ask();
+        if is_refused(&mut question).await {
+            break;
+        }
+        waiting.push(question);
+        assert!(waiting.len() < ENOUGH, "nothing bounds them");
+    }
+    assert!(waiting.len() >= 60_000, "refused after {}", waiting.len());
+
+    // Whoever asked has gone away: others are taken in their place, though the block is still held.
+    drop(waiting);
+    while is_refused(&mut ask()).await {
+        assert!(
+            Instant::now() < deadline,
+            "those that nobody waits for are forgotten"
+        );
+        tokio::task::yield_now().await;
+    }
+    assert!(!held.is_finished());
+    is_full.store(false, Ordering::SeqCst);
+    held.await.unwrap().unwrap();
+    assert_eq!(credits(&node).await, 50);
+    node.stop();
 }

@@ -4,7 +4,7 @@ use ledger::{
     Account, AccountId, ActorId, Amount, Code, CreateTransferResult, Events, Height, LedgerId, Transfer,
     TransferId,
 };
-use node::{Node, NodeOptions, Reply, Request, RequestBody};
+use node::{Node, NodeError, NodeOptions, Reply, Request, RequestBody};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -157,4 +157,78 @@ async fn a_flipped_bit_anywhere_in_the_manifest_of_history_is_healed_at_the_star
     }
     let report = node::verify(&options(directory.path()), |_, _, _| {}).expect("verification runs");
     assert!(report.is_ok(), "{:?}", report.problems);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_of_a_snapshot_is_removed_at_the_start() {
+    let directory = TempDir::new().unwrap();
+    let node = with_accounts(directory.path()).await;
+    call(&node, transfers(1, 200)).await;
+    stop(&node);
+    let left = directory
+        .path()
+        .join("snapshots/snapshot-00000000000000000009.tmp");
+    std::fs::write(&left, [7; 1_000]).unwrap();
+    let node = open(directory.path());
+    assert!(!left.exists());
+    stop(&node);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_key_is_named_and_no_other_one_is_made_in_its_place() {
+    let directory = TempDir::new().unwrap();
+    let node = with_accounts(directory.path()).await;
+    stop(&node);
+    let (key, aside) = (directory.path().join("keys"), directory.path().join("aside"));
+    std::fs::rename(&key, &aside).unwrap();
+    let opened = Node::open(&options(directory.path()), |_, _| {}).map(drop);
+    let verified = node::verify(&options(directory.path()), |_, _, _| {}).map(drop);
+    for error in [opened.unwrap_err(), verified.unwrap_err()] {
+        let is_missing =
+            matches!(&error, NodeError::Key(storage::KeyError::Missing { path }) if *path == key);
+        assert!(is_missing, "{error}");
+        assert!(!key.exists());
+    }
+    std::fs::rename(&aside, &key).unwrap();
+    stop(&open(directory.path()));
+}
+
+fn snapshots(directory: &Path) -> BTreeSet<String> {
+    let files = std::fs::read_dir(directory.join("snapshots")).unwrap();
+    files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restore_to_an_earlier_point_the_snapshots_of_the_time_after_it_are_removed() {
+    let folder = TempDir::new().unwrap();
+    let (late, early) = (folder.path().join("late"), folder.path().join("early"));
+    let node = with_accounts(&late).await;
+    call(&node, transfers(1, 200)).await;
+    stop(&node);
+    copy(&late, &early);
+    let before = snapshots(&early);
+    let node = open(&late);
+    for round in 1..6 {
+        call(&node, transfers(1_000 * round, 200)).await;
+    }
+    stop(&node);
+    let stale = &snapshots(&late) - &before;
+    assert!(!stale.is_empty(), "there are later ones");
+    copy(&late.join("snapshots"), &early.join("snapshots"));
+    stop(&open(&early));
+    assert!(snapshots(&early).is_disjoint(&stale), "{:?}", snapshots(&early));
 }

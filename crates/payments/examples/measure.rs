@@ -8,8 +8,8 @@ use ledger::{
     TransferReply,
 };
 use payments::{
-    EntryPage, EntryRow, LedgerPort, Mapping, NewAccount, NewTransfer, PortError, StatementFormat,
-    StatementPort, StatementRequest, demo, make_iban,
+    BalanceReading, EntryPage, EntryRow, LedgerPort, Mapping, NewAccount, NewTransfer, PortError,
+    StatementFormat, StatementPort, StatementRequest, demo, make_iban,
 };
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -58,11 +58,16 @@ impl StatementPort for Entries {
         }))
     }
 
-    fn balances_at(&mut self, _: AccountId, at: TimestampNs) -> Result<Balances, PortError> {
-        let entries = if at.0 < 1_000 { 0 } else { self.0 };
-        Ok(Balances {
-            credits_posted: Amount(u128::from(entries)),
-            ..Balances::default()
+    fn balances_at(&mut self, _: AccountId, at: TimestampNs) -> Result<BalanceReading, PortError> {
+        if at.0 < 1_000 {
+            return Ok(BalanceReading::default());
+        }
+        Ok(BalanceReading {
+            balances: Balances {
+                credits_posted: Amount(u128::from(self.0)),
+                ..Balances::default()
+            },
+            timestamp: TimestampNs(999 + self.0),
         })
     }
 

@@ -240,7 +240,8 @@ impl Table {
         required: usize,
     ) -> Result<Self, PaymentsError> {
         let text = text::decode_csv(bytes, encoding)?;
-        let delimiter = delimiter(text.lines().next().unwrap_or(""));
+        let header = text.lines().find(|line| !line.is_empty());
+        let delimiter = delimiter(header.unwrap_or(""));
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
             .flexible(true)
@@ -280,13 +281,15 @@ impl Table {
     /// The next row, if there is one.
     pub(crate) fn next(&mut self) -> Result<Option<Row<'_>>, PaymentsError> {
         let more = self.reader.read_record(&mut self.record).map_err(|error| {
-            let line = error.position().map_or(0, csv::Position::line);
+            let line = error.position().map_or(0, |at| line_at(&self.reader, at));
             wrong(line, "", error.to_string())
         })?;
         if !more {
             return Ok(None);
         }
-        let (line, position) = self.record.position().map_or((0, 0), |at| (at.line(), at.byte()));
+        let at = self.record.position();
+        let line = at.map_or(0, |at| line_at(&self.reader, at));
+        let position = at.map_or(0, csv::Position::byte);
         if let Some(at) = self.record.iter().position(|field| field.contains('\n')) {
             let column = self.columns.get(at).map_or("", String::as_str);
             return Err(wrong(
@@ -306,6 +309,17 @@ impl Table {
             wrong,
         }))
     }
+}
+
+/// The line on which a record begins. Its position is where the one before it ended: that may be between `\r` and
+/// `\n`, or before blank lines.
+fn line_at(reader: &csv::Reader<std::io::Cursor<Vec<u8>>>, at: &csv::Position) -> u64 {
+    let text = reader.get_ref().get_ref();
+    let from = usize::try_from(at.byte()).map_or(text.len(), |byte| byte.min(text.len()));
+    let breaks = text[from..]
+        .iter()
+        .take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    at.line() + breaks.filter(|byte| **byte == b'\n').count() as u64
 }
 
 impl Row<'_> {

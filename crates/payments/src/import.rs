@@ -1,13 +1,14 @@
 //! Books a file of payments. Owns: the order of work, and that nothing is booked of what is refused.
 //!
-//! Accounts first, then transfers, in the order of the file. A fault on the way leaves what was booked; importing the
-//! file again finds it and goes on, since every id is derived from the file.
+//! Accounts first, then transfers, in the order of the file. A fault on the way leaves what was booked, and is told
+//! together with what is known by then; importing the file again finds it and goes on, since every id is derived from
+//! the file.
 
 use crate::PaymentsError;
 use crate::mapping::{MappedAccount, Mapping};
 use crate::model::{Batch, Initiation, Issue, Payment, Reason, Source};
 use crate::plan::{self, Place, Planned};
-use crate::port::{LedgerPort, NewAccount, NewTransfer};
+use crate::port::{LedgerPort, METADATA_BYTES_PER_CALL_MAX, NewAccount, NewTransfer};
 use crate::progress::{Progress, Stage};
 use crate::report::{self, BatchReport, ImportReport, Outcome, PaymentReport};
 use ledger::{
@@ -15,6 +16,7 @@ use ledger::{
     LedgerId, TransferId,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
 
 /// Books the payments of a file that was read, and says what became of each.
 ///
@@ -26,7 +28,7 @@ pub fn import_payments(
     file: &Initiation,
     port: &mut dyn LedgerPort,
     progress: &mut dyn FnMut(Progress),
-) -> Result<ImportReport, PaymentsError> {
+) -> Result<ImportReport, ImportFailure> {
     let mut report = draft(mapping, file);
     let mut planned = Vec::new();
     plan_all(mapping, file, &mut report, &mut planned);
@@ -40,8 +42,6 @@ pub fn import_payments(
         port,
         planned.iter().flat_map(|at| [&at.plan.debit, &at.plan.credit]),
     )?;
-    let total = planned.len() as u64;
-    let mut done = 0;
     let (ready, barred): (Vec<_>, Vec<_>) = planned
         .into_iter()
         .partition(|at| accounts.barred(&at.plan).is_none());
@@ -50,23 +50,94 @@ pub fn import_payments(
         let payment = &mut report.batches[at.batch].payments[at.payment];
         payment.outcome = refused(payment.line, "", Reason::Narrative, text);
     }
-    for chunk in ready.chunks(EVENTS_PER_REQUEST_MAX) {
-        let transfers: Vec<NewTransfer> = chunk.iter().map(|at| at.plan.new.clone()).collect();
+    report.notes = accounts.notes;
+    match book(&ready, &mut report, port, progress) {
+        Ok(()) => Ok(report),
+        Err(error) => Err(ImportFailure {
+            error,
+            report: Some(Box::new(report)),
+        }),
+    }
+}
+
+/// An import that was not carried to its end.
+#[derive(Debug)]
+pub struct ImportFailure {
+    /// What stopped it.
+    pub error: PaymentsError,
+    /// What is known of each payment, when booking had begun: those that the ledger did not answer are
+    /// [`Outcome::Pending`].
+    pub report: Option<Box<ImportReport>>,
+}
+
+impl fmt::Display for ImportFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for ImportFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<PaymentsError> for ImportFailure {
+    fn from(error: PaymentsError) -> Self {
+        Self { error, report: None }
+    }
+}
+
+impl From<ImportFailure> for PaymentsError {
+    fn from(failure: ImportFailure) -> Self {
+        failure.error
+    }
+}
+
+fn book(
+    ready: &[At],
+    report: &mut ImportReport,
+    port: &mut dyn LedgerPort,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), PaymentsError> {
+    let total = ready.len() as u64;
+    let mut done = 0;
+    for call in calls(ready, |at| at.plan.new.metadata.as_deref()) {
+        let transfers: Vec<NewTransfer> = call.iter().map(|at| at.plan.new.clone()).collect();
         let replies = port.create_transfers(&transfers)?;
         same_count("transfers", transfers.len(), replies.len())?;
-        for (at, reply) in chunk.iter().zip(&replies) {
+        for (at, reply) in call.iter().zip(&replies) {
             let payment = &mut report.batches[at.batch].payments[at.payment];
             payment.outcome = outcome(reply.result, payment.line);
         }
-        done += chunk.len() as u64;
+        done += call.len() as u64;
         progress(Progress {
             stage: Stage::Booking,
             done,
             total,
         });
     }
-    report.notes = accounts.notes;
-    Ok(report)
+    Ok(())
+}
+
+/// Cuts events into calls as [`LedgerPort`] wants them, bounded in number and in bytes; the order stays.
+pub(crate) fn calls<T>(events: &[T], metadata: impl Fn(&T) -> Option<&str>) -> impl Iterator<Item = &[T]> {
+    let mut rest = events;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fitting = rest
+            .iter()
+            .take(EVENTS_PER_REQUEST_MAX)
+            .take_while(|event| {
+                bytes += metadata(event).map_or(0, str::len);
+                bytes <= METADATA_BYTES_PER_CALL_MAX
+            })
+            .count();
+        // One event alone is never too large; should it be, refusing it is the ledger's.
+        let (call, after) = rest.split_at(fitting.max(1).min(rest.len()));
+        rest = after;
+        (!call.is_empty()).then_some(call)
+    })
 }
 
 /// A plan and where its outcome goes.
@@ -76,7 +147,7 @@ struct At {
     plan: Planned,
 }
 
-/// The report with every payment refused for what bars it as a whole, or open (refused for no reason yet).
+/// The report with what bars batches or all; each payment is still open.
 fn draft(mapping: &Mapping, file: &Initiation) -> ImportReport {
     let all: Vec<&Payment> = file.batches.iter().flat_map(|batch| &batch.payments).collect();
     let mut issues = file.issues.clone();
@@ -170,7 +241,7 @@ fn open_report(payment: &Payment) -> PaymentReport {
         amount: payment.amount,
         currency: payment.currency.clone(),
         transfer: None,
-        outcome: Outcome::Refused(Vec::new()),
+        outcome: Outcome::Pending,
     }
 }
 
@@ -283,10 +354,10 @@ impl Accounts {
             .filter(|account| seen.insert(account.id()))
             .map(|account| account.new.clone())
             .collect();
-        for chunk in new.chunks(EVENTS_PER_REQUEST_MAX) {
-            let replies = port.create_accounts(chunk)?;
-            same_count("accounts", chunk.len(), replies.len())?;
-            for (account, reply) in chunk.iter().zip(&replies) {
+        for call in calls(&new, |account| account.metadata.as_deref()) {
+            let replies = port.create_accounts(call)?;
+            same_count("accounts", call.len(), replies.len())?;
+            for (account, reply) in call.iter().zip(&replies) {
                 self.settle(account, reply.result);
             }
         }

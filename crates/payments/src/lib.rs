@@ -33,7 +33,7 @@ pub use error::{Located, PaymentsError, PortError};
 pub use fuzz::{fuzz_csv, fuzz_mapping, fuzz_pain001};
 pub use ident::{AccountRef, IdentError, make_iban, parse_bic, parse_iban};
 pub use ids::{AccountKind, account_id, account_reference, file_reference, payment_reference, transfer_id};
-pub use import::import_payments;
+pub use import::{ImportFailure, import_payments};
 pub use iso4217::{IsoCurrency, iso_currency};
 pub use mapping::{Currency, MappedAccount, Mapping, Unmapped};
 pub use model::*;

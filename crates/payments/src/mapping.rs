@@ -9,7 +9,7 @@ use crate::port::NewAccount;
 use crate::{AccountRef, PaymentsError};
 use file::{ClearingRule, MappingFile, OwnRule};
 use ledger::{Account, AccountFlags, AccountId, Code, LedgerDescription, LedgerId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A currency that payments may be in.
@@ -54,6 +54,7 @@ pub enum Unmapped {
 pub struct Mapping {
     file: MappingFile,
     currencies: BTreeMap<String, Currency>,
+    overdraft: BTreeSet<AccountRef>,
 }
 
 /// An account of the ledger that a payment leads to.
@@ -92,11 +93,19 @@ impl Mapping {
     /// # Errors
     /// As [`Mapping::read`].
     pub fn parse(text: &str, name: &str) -> Result<Self, PaymentsError> {
-        let (file, currencies) = file::parse(text).map_err(|at| PaymentsError::Mapping {
+        let file::Parsed {
+            file,
+            currencies,
+            overdraft,
+        } = file::parse(text).map_err(|at| PaymentsError::Mapping {
             file: name.to_owned(),
             at,
         })?;
-        Ok(Self { file, currencies })
+        Ok(Self {
+            file,
+            currencies,
+            overdraft,
+        })
     }
 
     /// The currency with that code, if payments may be in it.
@@ -201,7 +210,7 @@ impl Mapping {
             return Err(Unmapped::Currency);
         }
         let mut flags = flags_of(&rule.flags);
-        if self.file.overdraft.iter().any(|allowed| allowed == account.id()) {
+        if self.overdraft.contains(account) {
             flags -= AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS;
         }
         Ok(mapped(AccountKind::Own, account, currency, rule.code, flags))
@@ -218,7 +227,6 @@ impl Mapping {
         account: Option<&AccountRef>,
         currency: &Currency,
     ) -> Result<MappedAccount, Unmapped> {
-        let agent_id = agent.bic.as_deref().or(agent.member_id.as_deref());
         let iban = account
             .filter(|account| matches!(account, AccountRef::Iban(_)))
             .map(AccountRef::id);
@@ -227,7 +235,7 @@ impl Mapping {
             .clearing
             .iter()
             .map(toml::Spanned::get_ref)
-            .filter(|rule| fits(&rule.agent, agent_id) && fits(&rule.iban_prefix, iban))
+            .filter(|rule| is_of(rule, agent) && fits(&rule.iban_prefix, iban))
             .filter(|rule| rule.currency.as_ref().is_none_or(|code| *code == currency.code))
             .max_by_key(|rule| specificity(rule))
             .ok_or(Unmapped::NoRule)?;
@@ -290,15 +298,7 @@ impl Mapping {
             .own
             .iter()
             .map(toml::Spanned::get_ref)
-            .find(|rule| match account {
-                AccountRef::Iban(iban) => rule
-                    .iban_prefix
-                    .as_ref()
-                    .is_some_and(|pattern| matches_prefix(pattern, iban)),
-                AccountRef::Other { scheme, id } => rule.id_prefix.as_ref().is_some_and(|pattern| {
-                    rule.scheme.as_deref().unwrap_or("") == scheme && matches_prefix(pattern, id)
-                }),
-            })
+            .find(|rule| rule.takes(account))
     }
 }
 
@@ -316,6 +316,11 @@ fn fits(wanted: &Option<String>, given: Option<&str>) -> bool {
     wanted
         .as_ref()
         .is_none_or(|wanted| given.is_some_and(|given| matches_prefix(wanted, given)))
+}
+
+/// Whether the bank is the one that the rule is about, by either of its identifications.
+fn is_of(rule: &ClearingRule, agent: &Agent) -> bool {
+    fits(&rule.agent, agent.bic.as_deref()) || fits(&rule.agent, agent.member_id.as_deref())
 }
 
 fn specificity(rule: &ClearingRule) -> (usize, usize, bool) {

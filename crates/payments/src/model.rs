@@ -86,8 +86,12 @@ pub struct Initiation {
 pub struct Declared {
     /// `NbOfTxs`.
     pub count: Option<u64>,
+    /// Where it stands; 0 without one.
+    pub count_line: u64,
     /// `CtrlSum`.
     pub sum: Option<Decimal>,
+    /// Where it stands; 0 without one.
+    pub sum_line: u64,
 }
 
 /// A person or company.

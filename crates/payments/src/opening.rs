@@ -2,14 +2,14 @@
 //! balance a currency, for ever. `clearing:NAME` names a clearing account; a leading minus debits the account.
 
 use crate::csv_in::{Table, decimal};
-use crate::import::{Accounts, describe_ledgers, same_count};
+use crate::import::{Accounts, calls, describe_ledgers, same_count};
 use crate::mapping::{Currency, MappedAccount, Mapping, Unmapped};
 use crate::model::{Issue, Reason};
 use crate::port::{LedgerPort, NewTransfer};
 use crate::progress::{Progress, Stage};
 use crate::report::{self, Outcome};
 use crate::{AccountRef, PaymentsError, ids};
-use ledger::{Amount, CreateTransferResult, EVENTS_PER_REQUEST_MAX, Transfer, TransferId};
+use ledger::{Amount, CreateTransferResult, Transfer, TransferId};
 use std::collections::HashMap;
 
 const COLUMNS: &[&str] = &["account", "currency", "amount"];
@@ -66,7 +66,7 @@ pub fn import_opening_balances(
         let outcome = match plan {
             Ok(plan) => {
                 planned.push(plan);
-                Outcome::Refused(Vec::new())
+                Outcome::Pending
             }
             Err((reason, column, text)) => Outcome::Refused(vec![row.issue(column, reason, text)]),
         };
@@ -187,14 +187,14 @@ fn book(
             None => ready.push(plan),
         }
     }
-    for chunk in ready.chunks(EVENTS_PER_REQUEST_MAX) {
-        let transfers: Vec<NewTransfer> = chunk.iter().map(|plan| plan.new.clone()).collect();
+    for call in calls(&ready, |plan| plan.new.metadata.as_deref()) {
+        let transfers: Vec<NewTransfer> = call.iter().map(|plan| plan.new.clone()).collect();
         let replies = port.create_transfers(&transfers)?;
         same_count("transfers", transfers.len(), replies.len())?;
-        for (plan, reply) in chunk.iter().zip(&replies) {
+        for (plan, reply) in call.iter().zip(&replies) {
             settle(plan.row, report::refusal(reply.result), reply.result);
         }
-        done += chunk.len() as u64;
+        done += call.len() as u64;
         progress(Progress {
             stage: Stage::Booking,
             done,

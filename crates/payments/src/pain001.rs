@@ -32,9 +32,15 @@ pub fn read_pain001(bytes: &[u8], progress: &mut dyn FnMut(Progress)) -> Result<
         }
         // An envelope (business application header and document side by side) is looked into, one level deep.
         cur.children(|cur, tag| {
-            if tag.name() == "Document" && found.is_none() {
-                found = Some(document(cur, tag, total, progress)?);
+            if tag.name() != "Document" {
+                return cur.skip_without(is_initiation, "a Document too deep in its envelope to be read");
             }
+            if found.is_some() {
+                return Err(
+                    cur.malformed("a second Document; a file holds one, so each needs a file of its own")
+                );
+            }
+            found = Some(document(cur, tag, total, progress)?);
             Ok(())
         })?;
         if found.is_none() {
@@ -49,6 +55,11 @@ pub fn read_pain001(bytes: &[u8], progress: &mut dyn FnMut(Progress)) -> Result<
     })?;
     let end = cursor.line();
     found.ok_or_else(|| unknown(end, "there is no Document element".to_owned()))
+}
+
+/// Whether payments would be lost if the element were passed over.
+fn is_initiation(cur: &Cursor<'_>, tag: &Tag<'_>) -> bool {
+    tag.name() == "Document" && cur.namespace_of(tag).is_some_and(|uri| uri.contains("pain.001"))
 }
 
 fn unknown(line: u64, text: String) -> PaymentsError {
@@ -106,12 +117,31 @@ fn version_of(uri: Option<&str>) -> Result<Pain001Version, String> {
         .ok_or_else(|| format!("version pain.001.001.{digits} is not read; 03 to 13 are"))
 }
 
+/// What a group or a batch says that it holds, as given, and where.
+#[derive(Default)]
+struct Claims {
+    count: Option<String>,
+    count_line: u64,
+    sum: Option<String>,
+    sum_line: u64,
+}
+
+impl Claims {
+    fn count(&mut self, cur: &mut Cursor<'_>) -> Result<(), PaymentsError> {
+        self.count_line = cur.line();
+        cur.text_into(&mut self.count)
+    }
+
+    fn sum(&mut self, cur: &mut Cursor<'_>) -> Result<(), PaymentsError> {
+        self.sum_line = cur.line();
+        cur.text_into(&mut self.sum)
+    }
+}
+
 #[derive(Default)]
 struct Header {
     message_id: Option<String>,
     created: Option<String>,
-    count: Option<String>,
-    sum: Option<String>,
     initiator: Party,
     issues: Vec<Issue>,
     declared: Declared,
@@ -166,59 +196,49 @@ fn initiation(
 
 fn group_header(cur: &mut Cursor<'_>) -> Result<Header, PaymentsError> {
     let mut header = Header::default();
-    cur.children(|cur, tag| match tag.name() {
+    let mut claims = Claims::default();
+    let once = ["MsgId", "CreDtTm", "NbOfTxs", "CtrlSum", "InitgPty"];
+    cur.children_once(&once, |cur, tag| match tag.name() {
         "MsgId" => id_into(cur, &mut header.message_id),
         "CreDtTm" => cur.text_into(&mut header.created),
-        "NbOfTxs" => cur.text_into(&mut header.count),
-        "CtrlSum" => cur.text_into(&mut header.sum),
+        "NbOfTxs" => claims.count(cur),
+        "CtrlSum" => claims.sum(cur),
         "InitgPty" => {
             header.initiator = party(cur)?;
             Ok(())
         }
         _ => Ok(()),
     })?;
-    header.declared = declared(
-        cur,
-        "GrpHdr",
-        header.count.take(),
-        header.sum.take(),
-        &mut header.issues,
-    );
+    header.declared = declared(cur, "GrpHdr", claims, &mut header.issues);
     Ok(header)
 }
 
 /// A claim that cannot be read cannot be checked, so it bars what it is about.
-fn declared(
-    cur: &mut Cursor<'_>,
-    element: &str,
-    count: Option<String>,
-    sum: Option<String>,
-    issues: &mut Vec<Issue>,
-) -> Declared {
+fn declared(cur: &Cursor<'_>, element: &str, claims: Claims, issues: &mut Vec<Issue>) -> Declared {
     let mut declared = Declared::default();
-    if let Some(count) = count {
-        match count.parse() {
-            Ok(count) => declared.count = Some(count),
-            Err(_) => {
-                issues.push(issue(
-                    cur,
-                    &format!("{element}/NbOfTxs"),
-                    Reason::PaymentCount,
-                    format!("{count:?} is no count"),
-                ));
-            }
+    let mut refuse = |line, name: &str, reason, text| {
+        issues.push(Issue {
+            line,
+            path: format!("{}/{element}/{name}", cur.path()),
+            reason,
+            text,
+        });
+    };
+    if let Some(count) = claims.count {
+        declared.count_line = claims.count_line;
+        declared.count = count.parse().ok();
+        if declared.count.is_none() {
+            let text = format!("{count:?} is no count");
+            refuse(claims.count_line, "NbOfTxs", Reason::PaymentCount, text);
         }
     }
-    if let Some(sum) = sum {
+    if let Some(sum) = claims.sum {
+        declared.sum_line = claims.sum_line;
         match Decimal::parse(&sum) {
             Ok(sum) => declared.sum = Some(sum),
             Err(error) => {
-                issues.push(issue(
-                    cur,
-                    &format!("{element}/CtrlSum"),
-                    Reason::ControlSum,
-                    format!("{sum:?} {error}"),
-                ));
+                let text = format!("{sum:?} {error}");
+                refuse(claims.sum_line, "CtrlSum", Reason::ControlSum, text);
             }
         }
     }
@@ -257,13 +277,13 @@ fn id_into(cur: &mut Cursor<'_>, place: &mut Option<String>) -> Result<(), Payme
 
 fn party(cur: &mut Cursor<'_>) -> Result<Party, PaymentsError> {
     let mut party = Party::default();
-    cur.children(|cur, tag| match tag.name() {
+    cur.children_once(&["Nm", "Id"], |cur, tag| match tag.name() {
         "Nm" => cur.text_into(&mut party.name),
         // Id/OrgId|PrvtId/{AnyBIC, BICOrBEI, LEI, Othr/Id}: the first is enough to tell parties apart.
-        "Id" => cur.children(|cur, _| {
-            cur.children(|cur, tag| match tag.name() {
+        "Id" => cur.children_once(&["OrgId", "PrvtId"], |cur, _| {
+            cur.children_once(&["AnyBIC", "BICOrBEI", "LEI"], |cur, tag| match tag.name() {
                 "AnyBIC" | "BICOrBEI" | "LEI" => first_text(cur, &mut party.id),
-                "Othr" => cur.children(|cur, tag| match tag.name() {
+                "Othr" => cur.children_once(&["Id"], |cur, tag| match tag.name() {
                     "Id" => first_text(cur, &mut party.id),
                     _ => Ok(()),
                 }),
@@ -287,8 +307,8 @@ fn first_text(cur: &mut Cursor<'_>, place: &mut Option<String>) -> Result<(), Pa
 fn agent(cur: &mut Cursor<'_>, reason: Reason, issues: &mut Vec<Issue>) -> Result<Agent, PaymentsError> {
     let mut agent = Agent::default();
     let mut bic = None;
-    cur.children(|cur, tag| match tag.name() {
-        "FinInstnId" => cur.children(|cur, tag| match tag.name() {
+    cur.children_once(&["FinInstnId"], |cur, tag| match tag.name() {
+        "FinInstnId" => cur.children_once(&["BIC", "BICFI", "ClrSysMmbId"], |cur, tag| match tag.name() {
             "BIC" | "BICFI" => {
                 let at = cur.path().to_owned();
                 cur.text_into(&mut bic)?;
@@ -308,7 +328,7 @@ fn agent(cur: &mut Cursor<'_>, reason: Reason, issues: &mut Vec<Issue>) -> Resul
                 }
                 Ok(())
             }
-            "ClrSysMmbId" => cur.children(|cur, tag| match tag.name() {
+            "ClrSysMmbId" => cur.children_once(&["MmbId"], |cur, tag| match tag.name() {
                 "MmbId" => cur.text_into(&mut agent.member_id),
                 _ => Ok(()),
             }),
@@ -327,10 +347,10 @@ fn account(
     let mut named = NamedAccount::default();
     let (mut iban, mut other, mut scheme) = (None, None, None);
     let start = cur.path().to_owned();
-    cur.children(|cur, tag| match tag.name() {
-        "Id" => cur.children(|cur, tag| match tag.name() {
+    cur.children_once(&["Id", "Ccy"], |cur, tag| match tag.name() {
+        "Id" => cur.children_once(&["IBAN", "Othr"], |cur, tag| match tag.name() {
             "IBAN" => cur.text_into(&mut iban),
-            "Othr" => cur.children(|cur, tag| match tag.name() {
+            "Othr" => cur.children_once(&["Id", "SchmeNm"], |cur, tag| match tag.name() {
                 "Id" => cur.text_into(&mut other),
                 "SchmeNm" => cur.children(|cur, _| cur.text_into(&mut scheme)),
                 _ => Ok(()),

@@ -1,7 +1,7 @@
 //! Writes `pain.002` status reports. Owns: the message's structure in the version that goes with the pain.001.
 
 use crate::PaymentsError;
-use crate::model::{Declared, Issue, Pain001Version, Source};
+use crate::model::{Declared, Issue, Pain001Version, Reason, Source};
 use crate::money::Decimal;
 use crate::report::{BatchReport, ImportReport, Outcome, PaymentReport, Totals};
 use crate::xml_out::{XmlWriter, clip};
@@ -24,7 +24,7 @@ pub struct StatusReportHeader {
 }
 
 /// Writes the outcome of an import. The version is the one published with that of the pain.001; for CSV, the one that
-/// goes with pain.001.001.09. Every payment is listed with its status: `ACSC` or `RJCT`.
+/// goes with pain.001.001.09. Every payment is listed with its status: `ACSC`, `RJCT`, or `PDNG` where an import broke off.
 ///
 /// # Errors
 /// When writing fails.
@@ -124,6 +124,10 @@ fn write_payment<W: Write>(
             xml.leaf("TxSts", "RJCT")?;
             reasons(xml, issues)?;
         }
+        Outcome::Pending => {
+            xml.leaf("TxSts", "PDNG")?;
+            reasons(xml, &[not_answered()])?;
+        }
     }
     let amount = payment.amount.map(Decimal::to_text).filter(|text| fits(text, 5));
     let currency = payment.currency.as_deref().filter(|code| is_currency(code));
@@ -138,10 +142,21 @@ fn write_payment<W: Write>(
     Ok(())
 }
 
+fn not_answered() -> Issue {
+    Issue {
+        line: 0,
+        path: String::new(),
+        reason: Reason::Narrative,
+        text: "the import broke off before the ledger answered; importing the file again is safe and tells"
+            .to_owned(),
+    }
+}
+
 fn group_status(totals: Totals) -> &'static str {
-    match (totals.accepted(), totals.refused) {
-        (_, 0) => "ACCP",
-        (0, _) => "RJCT",
+    match (totals.accepted(), totals.refused, totals.pending) {
+        (_, 0, 0) => "ACCP",
+        (0, _, 0) => "RJCT",
+        (0, _, _) => "PDNG",
         _ => "PART",
     }
 }
@@ -184,7 +199,12 @@ fn reasons<W: Write>(xml: &mut XmlWriter<W>, issues: &[Issue]) -> Result<(), Pay
 }
 
 fn counts<W: Write>(xml: &mut XmlWriter<W>, totals: Totals) -> Result<(), PaymentsError> {
-    for (status, count) in [("ACSC", totals.accepted()), ("RJCT", totals.refused)] {
+    let statuses = [
+        ("ACSC", totals.accepted()),
+        ("RJCT", totals.refused),
+        ("PDNG", totals.pending),
+    ];
+    for (status, count) in statuses {
         if count > 0 {
             xml.open("NbOfTxsPerSts")?;
             xml.leaf("DtldNbOfTxs", &count.to_string())?;
@@ -210,14 +230,42 @@ fn timestamp(at: TimestampNs) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(at.0)).unwrap_or(Timestamp::MAX)
 }
 
-/// What was given is repeated only when it is of the form that the standard wants.
+/// Whether it is an `xs:dateTime`, as the standard wants it; what is not is left out rather than repeated.
 fn is_date_time(text: &str) -> bool {
-    text.parse::<jiff::civil::DateTime>().is_ok() && text.contains('T')
-        || text.parse::<Timestamp>().is_ok() && text.contains('T')
+    const FORM: &[u8] = b"0000-00-00T00:00:00";
+    let has_form = |text: &str, form: &[u8]| {
+        text.len() == form.len()
+            && text.bytes().zip(form).all(|(byte, wanted)| match wanted {
+                b'0' => byte.is_ascii_digit(),
+                _ => byte == *wanted,
+            })
+    };
+    let Some((moment, rest)) = text.split_at_checked(FORM.len()) else {
+        return false;
+    };
+    // A calendar would take a second 60 for the last of its minute; the schema does not.
+    let valid =
+        has_form(moment, FORM) && !moment.ends_with(":60") && moment.parse::<jiff::civil::DateTime>().is_ok();
+    let zone = match rest.strip_prefix('.') {
+        None => rest,
+        Some(fraction) => {
+            let zone = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
+            if zone.len() == fraction.len() {
+                return false;
+            }
+            zone
+        }
+    };
+    let offset = zone.strip_prefix(['+', '-']);
+    valid
+        && match offset {
+            None => matches!(zone, "" | "Z"),
+            Some(offset) => has_form(offset, b"00:00") && offset <= "14:00" && &offset[3..] < "60",
+        }
 }
 
 /// The standard's decimals have at most 18 digits.
-fn fits(text: &str, decimals: usize) -> bool {
+pub(crate) fn fits(text: &str, decimals: usize) -> bool {
     let fraction = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
     text.bytes().filter(u8::is_ascii_digit).count() <= 18 && fraction <= decimals
 }
@@ -265,7 +313,41 @@ mod tests {
         assert!(is_uetr("8a562c67-ca16-48ba-b074-65581be6f001"));
         assert!(!is_uetr("8A562C67-CA16-48BA-B074-65581BE6F001"));
         assert!(!is_uetr("8a562c67-ca16-18ba-b074-65581be6f001"));
-        assert!(is_date_time("2026-11-22T10:00:00") && is_date_time("2026-11-22T10:00:00+05:00"));
-        assert!(!is_date_time("2026-11-22") && !is_date_time("yesterday"));
+    }
+
+    #[test]
+    fn moments_are_repeated_only_in_the_form_of_the_schema() {
+        for good in [
+            "2026-11-22T10:00:00",
+            "2026-11-22T10:00:00Z",
+            "2026-11-22T10:00:00.123+05:00",
+            "2026-11-22T23:59:59-14:00",
+        ] {
+            assert!(is_date_time(good), "{good}");
+        }
+        for bad in [
+            "2026-11-22",
+            "yesterday",
+            "2026-11-22T10:00",
+            "2026-11-22T10",
+            "20261122T100000",
+            "2026-11-22t10:00:00",
+            "2026-11-22 10:00:00",
+            "2026-11-22T10:00:00,5",
+            "2026-11-22T10:00:00.",
+            "2026-11-22T10:00:00z",
+            "2026-11-22T10:00:00+05",
+            "2026-11-22T10:00:00+0500",
+            "2026-11-22T10:00:00+14:01",
+            "2026-11-22T10:00:00+05:60",
+            "2026-11-22T10:00:00[Asia/Almaty]",
+            "2026-11-22T10:00:00+05:00[Asia/Almaty]",
+            "2026-02-30T10:00:00",
+            "2026-11-22T23:59:60",
+            "2026-11-22T25:00:00",
+            "2026-11-22T10:00:0\u{0660}",
+        ] {
+            assert!(!is_date_time(bad), "{bad}");
+        }
     }
 }

@@ -29,9 +29,9 @@ pub(crate) struct Place<'a> {
 /// What the file claims against what it holds: a difference bars all that the claim is about.
 pub(crate) fn check_claims(declared: Declared, payments: &[&Payment], what: &str) -> Vec<Issue> {
     let mut issues = Vec::new();
-    let mut add = |path: &str, reason, text| {
+    let mut add = |line, path: &str, reason, text| {
         issues.push(Issue {
-            line: 0,
+            line,
             path: format!("{what}/{path}"),
             reason,
             text,
@@ -42,6 +42,7 @@ pub(crate) fn check_claims(declared: Declared, payments: &[&Payment], what: &str
         && claimed != count
     {
         add(
+            declared.count_line,
             "NbOfTxs",
             Reason::PaymentCount,
             format!("claims {claimed} payments, but there are {count}"),
@@ -57,6 +58,7 @@ pub(crate) fn check_claims(declared: Declared, payments: &[&Payment], what: &str
             Some(sum) => {
                 let (claimed, sum) = (claimed.to_text(), sum.to_text());
                 add(
+                    declared.sum_line,
                     "CtrlSum",
                     Reason::ControlSum,
                     format!("claims {claimed}, but the amounts add up to {sum}"),
@@ -68,7 +70,7 @@ pub(crate) fn check_claims(declared: Declared, payments: &[&Payment], what: &str
                     .find(|payment| payment.amount.is_none())
                     .map_or(0, |p| p.line);
                 let text = format!("cannot be checked: the payment at line {line} has no valid amount");
-                add("CtrlSum", Reason::ControlSum, text);
+                add(declared.sum_line, "CtrlSum", Reason::ControlSum, text);
             }
         }
     }
@@ -173,10 +175,15 @@ pub(crate) fn transfer_id(place: Place<'_>) -> TransferId {
         return ids::transfer_id(&["csv", &batch.id, &instruction]);
     }
     let end_to_end = provided(payment.end_to_end_id.as_deref()).unwrap_or("");
-    let position = if instruction.is_empty() && end_to_end.is_empty() && uetr.is_empty() {
-        (index + 1).to_string()
-    } else {
+    // `NOTPROVIDED` tells nothing apart wherever it stands; yet as part of the id each text stays what was given,
+    // so that ids of payments that are told apart by another one never change.
+    let is_told_apart = [&payment.instruction_id, &payment.end_to_end_id, &payment.uetr]
+        .iter()
+        .any(|id| provided(id.as_deref()).is_some());
+    let position = if is_told_apart {
         String::new()
+    } else {
+        (index + 1).to_string()
     };
     let initiator = party_key(&file.initiator);
     ids::transfer_id(&[

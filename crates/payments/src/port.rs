@@ -24,8 +24,13 @@ pub struct NewTransfer {
     pub metadata: Option<String>,
 }
 
-/// The ledger as an import needs it. Calls hold from 1 to [`ledger::EVENTS_PER_REQUEST_MAX`] events. Implementations
-/// retry by themselves where that is safe: every id here is derived from the file, so repeating is.
+/// The most bytes of metadata in one call, together. With the other fields of its events a call then stays well below
+/// the 8 MiB that a node takes by default.
+pub const METADATA_BYTES_PER_CALL_MAX: usize = 4 << 20;
+
+/// The ledger as an import needs it. Calls hold from 1 to [`ledger::EVENTS_PER_REQUEST_MAX`] events and at most
+/// [`METADATA_BYTES_PER_CALL_MAX`] bytes of metadata. Implementations retry by themselves where that is
+/// safe: every id here is derived from the file, so repeating is.
 pub trait LedgerPort {
     /// Creates accounts, in order; one reply each.
     ///
@@ -59,7 +64,7 @@ pub trait StatementPort {
     ///
     /// # Errors
     /// When there is no answer.
-    fn balances_at(&mut self, id: AccountId, at: TimestampNs) -> Result<Balances, PortError>;
+    fn balances_at(&mut self, id: AccountId, at: TimestampNs) -> Result<BalanceReading, PortError>;
 
     /// Its rows from `from` to `to`, both inclusive, the oldest first, beyond the row `after` when given.
     ///
@@ -72,6 +77,15 @@ pub trait StatementPort {
         to: TimestampNs,
         after: Option<RowNumber>,
     ) -> Result<EntryPage, PortError>;
+}
+
+/// The totals of an account, and as of when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BalanceReading {
+    /// After the last entry.
+    pub balances: Balances,
+    /// Of that entry; 0 when there was none. No entry is ever booked before one that was read.
+    pub timestamp: TimestampNs,
 }
 
 /// Some rows of an account.

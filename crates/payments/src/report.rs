@@ -14,13 +14,15 @@ pub enum Outcome {
     AlreadySettled,
     /// Not booked; why. Never empty.
     Refused(Vec<Issue>),
+    /// Not known: the import broke off before the ledger answered. Importing the file again tells.
+    Pending,
 }
 
 impl Outcome {
     /// Whether it stands in the ledger.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        !matches!(self, Self::Refused(_))
+        matches!(self, Self::Settled | Self::AlreadySettled)
     }
 }
 
@@ -88,6 +90,8 @@ pub struct Totals {
     pub already_settled: u64,
     /// Not booked.
     pub refused: u64,
+    /// Not answered.
+    pub pending: u64,
 }
 
 impl Totals {
@@ -97,6 +101,7 @@ impl Totals {
             Outcome::Settled => self.settled += 1,
             Outcome::AlreadySettled => self.already_settled += 1,
             Outcome::Refused(_) => self.refused += 1,
+            Outcome::Pending => self.pending += 1,
         }
         self
     }
@@ -104,7 +109,7 @@ impl Totals {
     /// All of them.
     #[must_use]
     pub fn all(&self) -> u64 {
-        self.settled + self.already_settled + self.refused
+        self.settled + self.already_settled + self.refused + self.pending
     }
 
     /// In the ledger now.
@@ -149,6 +154,7 @@ impl ImportReport {
             "settled": totals.settled,
             "already_settled": totals.already_settled,
             "refused": totals.refused,
+            "pending": totals.pending,
             "refusals": refused,
             "notes": self.notes,
         })

@@ -1,7 +1,8 @@
 //! Account statements. Owns: what a statement holds and that it adds up. Must not: hold a year of entries in memory;
 //! they are read page by page and written as they come.
 //!
-//! The closing balance comes from the ledger, not from the entries: if both do not agree, the statement fails.
+//! The closing balance comes from the ledger, not from the entries: if both do not agree, the statement fails. It is
+//! read first, and nothing after its last entry is looked at, so that what is booked meanwhile does no harm.
 
 mod camt053;
 mod plain;
@@ -123,6 +124,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) request: &'a StatementRequest,
     pub(crate) opening: Balances,
     pub(crate) closing: Balances,
+    /// Of the last entry that the closing balance knows.
+    pub(crate) until: TimestampNs,
 }
 
 impl Frame<'_> {
@@ -172,17 +175,18 @@ pub fn write_statement(
             request.account
         )));
     }
-    let before = TimestampNs(request.from.0 - 1);
+    let closing = port.balances_at(request.account, request.to)?;
+    let before = closing.timestamp.min(TimestampNs(request.from.0 - 1));
     let opening = if before.0 == 0 {
         Balances::default()
     } else {
-        port.balances_at(request.account, before)?
+        port.balances_at(request.account, before)?.balances
     };
-    let closing = port.balances_at(request.account, request.to)?;
     let frame = Frame {
         request,
         opening,
-        closing,
+        closing: closing.balances,
+        until: closing.timestamp,
     };
     let mut form: Box<dyn Form + '_> = match format {
         StatementFormat::Camt053V08 => Box::new(camt053::Camt053::begin(out, &frame, 8)?),
@@ -221,8 +225,9 @@ fn write_entries(
     let mut sums = Balances::default();
     let mut reserved: BTreeMap<u128, EntryRow> = BTreeMap::new();
     let mut after = None;
-    loop {
-        let page = port.entries(request.account, request.from, request.to, after)?;
+    let mut more = frame.until >= request.from;
+    while more {
+        let page = port.entries(request.account, request.from, frame.until, after)?;
         for row in &page.rows {
             if let Some(direction) = booked(request.account, row)? {
                 add(&mut sums, direction, row)?;
@@ -254,9 +259,7 @@ fn write_entries(
             ));
         }
         after = page.next;
-        if after.is_none() {
-            break;
-        }
+        more = after.is_some();
     }
     if sums.credits_posted.0 != frame.credits() || sums.debits_posted.0 != frame.debits() {
         let text = "the entries do not lead from the opening to the closing balance".to_owned();

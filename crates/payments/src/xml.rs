@@ -33,7 +33,7 @@ impl Tag<'_> {
         self.0.local_name().into_inner()
     }
 
-    /// The value of an attribute by its name without prefix.
+    /// The value of an attribute by its name without prefix; all of them were checked when the tag was opened.
     pub(crate) fn attribute(&self, name: &str) -> Option<String> {
         let found = self
             .0
@@ -132,6 +132,43 @@ impl<'a> Cursor<'a> {
         PaymentsError::Content(Located::new(line, format!("{}/{child}", self.path), text))
     }
 
+    /// As [`Cursor::children`]; a second child of one of the names in `once` refuses the file, since which of the
+    /// two was meant is not ours to guess.
+    pub(crate) fn children_once(
+        &mut self,
+        once: &[&str],
+        mut visit: impl FnMut(&mut Self, &Tag<'a>) -> Result<(), PaymentsError>,
+    ) -> Result<(), PaymentsError> {
+        let mut seen: u32 = 0;
+        assert!(once.len() <= 32, "more names than bits");
+        self.children(|cur, tag| {
+            if let Some(at) = once.iter().position(|name| *name == tag.name()) {
+                if seen & (1 << at) != 0 {
+                    return Err(cur.content("occurs twice"));
+                }
+                seen |= 1 << at;
+            }
+            visit(cur, tag)
+        })
+    }
+
+    /// Skips the open element; an element within it that `barred` holds for refuses the file.
+    pub(crate) fn skip_without(
+        &mut self,
+        barred: impl Fn(&Self, &Tag<'a>) -> bool,
+        why: &str,
+    ) -> Result<(), PaymentsError> {
+        let depth = self.open.len();
+        while self.open.len() >= depth {
+            if let Node::Open(tag) = self.next()?
+                && barred(self, &tag)
+            {
+                return Err(self.malformed(why));
+            }
+        }
+        Ok(())
+    }
+
     /// Visits each child of the open element (of the file, when none is open) and closes the element. What a
     /// visit leaves unread is skipped.
     pub(crate) fn children(
@@ -204,10 +241,12 @@ impl<'a> Cursor<'a> {
     pub(crate) fn text_or_child(&mut self, names: &[&str]) -> Result<String, PaymentsError> {
         let depth = self.open.len();
         let mut whole = String::new();
+        let mut has_child = false;
         loop {
             match self.next()? {
                 Node::Text(part) => whole.push_str(&part),
-                Node::Open(tag) if names.contains(&tag.name()) && whole.trim().is_empty() => {
+                Node::Open(tag) if names.contains(&tag.name()) && !has_child && whole.trim().is_empty() => {
+                    has_child = true;
                     whole = self.text()?;
                 }
                 Node::Open(_) => return Err(self.malformed("an element that is not expected here")),
@@ -280,6 +319,22 @@ impl<'a> Cursor<'a> {
             self.path.push('/');
         }
         self.path.push_str(start.local_name().into_inner());
+        if let ResolveResult::Unknown(prefix) = self.reader.resolver().resolve_element(start.name()).0 {
+            return Err(self.malformed(format!("the prefix {prefix:?} is not declared")));
+        }
+        for attribute in start.attributes() {
+            let checked = attribute
+                .map_err(|error| error.to_string())
+                .and_then(|attribute| {
+                    attribute
+                        .normalized_value(quick_xml::XmlVersion::Implicit1_0)
+                        .map(drop)
+                        .map_err(|error| error.to_string())
+                });
+            if let Err(error) = checked {
+                return Err(self.malformed(error));
+            }
+        }
         Ok(Tag(start))
     }
 

@@ -7,7 +7,8 @@ use support::{MAPPING, MemoryLedger, foreign, fund, mapping, own, quiet, statuse
 
 fn import(port: &mut MemoryLedger, csv: &[u8]) -> Result<Vec<String>, PaymentsError> {
     let file = read_csv(csv, &mapping(), &mut quiet())?;
-    payments::import_payments(&mapping(), &file, port, &mut quiet()).map(|report| statuses(&report))
+    let report = payments::import_payments(&mapping(), &file, port, &mut quiet())?;
+    Ok(statuses(&report))
 }
 
 fn funded() -> MemoryLedger {
@@ -176,6 +177,16 @@ fn mistakes_in_mapping_files_are_named_by_file_line_and_field() {
         ("TULPKZKA", "TULP", "bank.bics: \"TULP\" is not a BIC"),
         ("debits_must_not_exceed_credits\"]", "linked\"]", "flags"),
         ("[bank]", "[bank", "mapping.toml: line 4"),
+        (
+            "overdraft = [",
+            "overdraft = [\"CUST:1\", \"77\",\n",
+            "line 2: overdraft[1]: \"77\" is no account that a rule of [[own]] takes",
+        ),
+        (
+            "overdraft = [",
+            "overdraft = [\"KZ499980000000000001\", ",
+            "line 2: overdraft[0]: \"KZ499980000000000001\" has wrong check digits",
+        ),
     ] {
         assert!(MAPPING.contains(from), "{from}");
         let error = Mapping::parse(&MAPPING.replacen(from, to, 1), "mapping.toml")
@@ -188,4 +199,48 @@ fn mistakes_in_mapping_files_are_named_by_file_line_and_field() {
         let has_line = error.contains(": line ") || error.contains("bank.bics");
         assert!(has_line, "{error}");
     }
+}
+
+#[test]
+fn rows_are_named_by_the_line_on_which_they_begin() {
+    let header = "payment_id,debtor_account,creditor_account,amount,currency";
+    let row = format!("A,{},{},x,EUR", own(1), own(2));
+    for newline in ["\n", "\r\n"] {
+        for (lines, expected) in [
+            (vec![header, &row, &row, &row], [2, 3, 4]),
+            (vec![header, "", "", &row, &row, "", &row, ""], [4, 5, 7]),
+            (vec!["", header, &row, &row, &row], [3, 4, 5]),
+            (
+                vec![&format!("{header},\"x_two{newline}lines\""), &row, &row, &row],
+                [3, 4, 5],
+            ),
+        ] {
+            let csv = lines.join(newline);
+            let file = read_csv(csv.as_bytes(), &mapping(), &mut quiet()).expect("reads");
+            let payments: Vec<_> = file.batches.iter().flat_map(|batch| &batch.payments).collect();
+            let lines: Vec<u64> = payments.iter().map(|payment| payment.line).collect();
+            assert_eq!(lines, expected, "{csv:?}");
+            assert!(
+                payments
+                    .iter()
+                    .all(|payment| payment.issues.iter().all(|issue| issue.line == payment.line)),
+                "{csv:?}"
+            );
+        }
+        let quoted = [header, &row, "", &format!("A,\"b{newline}b\",c,1,EUR")].join(newline);
+        let error = read_csv(quoted.as_bytes(), &mapping(), &mut quiet())
+            .expect_err("a line break inside a field")
+            .to_string();
+        assert!(
+            error.starts_with("PAY-0005: line 4: debtor_account: a line break"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_blank_line_before_the_header_does_not_decide_the_delimiter() {
+    let csv = format!("\n{}", sample(';'));
+    let got = import(&mut funded(), csv.as_bytes()).expect("imports");
+    assert_eq!(got[0], "ACSC");
 }

@@ -88,6 +88,76 @@ fn an_import_that_broke_off_is_completed_by_the_next_one() {
     }
 }
 
+/// Payments with so much text that a few of them fill a call.
+fn wordy(count: u64) -> Vec<support::Pay> {
+    (0..count)
+        .map(|n| {
+            let mut pay = pay(&format!("E{n}"), "0.01", "EUR", &own(2));
+            pay.extra = format!("<RmtInf><Ustrd>{}</Ustrd></RmtInf>", "x".repeat(3_000));
+            pay
+        })
+        .collect()
+}
+
+#[test]
+fn calls_are_bounded_in_bytes_and_the_order_of_payments_is_kept() {
+    let mut port = MemoryLedger::default();
+    fund(&mut port, &[(&own(1), "EUR", "100")]);
+    let (before, first) = (port.requests, port.rows.len());
+    let report = import_xml(&mut port, &pain001("M1", &own(1), &wordy(3_000))).expect("imports");
+    assert_eq!(report.totals().settled, 3_000);
+    let transfers = 3;
+    let accounts_and_ledger = 2;
+    assert_eq!(port.requests - before, accounts_and_ledger + transfers);
+    let booked: Vec<_> = port.rows[first..]
+        .iter()
+        .map(|(row, _)| row.transfer.id)
+        .collect();
+    let planned: Vec<_> = report.batches[0]
+        .payments
+        .iter()
+        .filter_map(|payment| payment.transfer)
+        .collect();
+    assert_eq!(booked, planned);
+}
+
+#[test]
+fn an_import_that_broke_off_tells_what_was_answered() {
+    let xml = pain001("M1", &own(1), &wordy(3_000));
+    let file = payments::read_pain001(xml.as_bytes(), &mut quiet()).expect("reads");
+    let mut port = MemoryLedger::default();
+    fund(&mut port, &[(&own(1), "EUR", "5.00")]);
+    // The ledger, the accounts, one call of transfers, and then no answer.
+    port.fail_at = Some(port.requests + 4);
+    let failure =
+        payments::import_payments(&mapping(), &file, &mut port, &mut quiet()).expect_err("no answer");
+    assert_eq!(failure.error.code(), "PAY-0007");
+    let report = failure.report.expect("booking had begun");
+    let totals = report.totals();
+    assert_eq!((totals.settled, totals.all()), (500, 3_000));
+    assert!(totals.refused > 0 && totals.pending > 0, "{totals:?}");
+    let header = payments::StatusReportHeader {
+        message_id: "S".to_owned(),
+        created: ledger::TimestampNs(support::START),
+        agent_bic: None,
+    };
+    let out = payments::write_status_report(&report, &header, Vec::new()).expect("writes");
+    let text = String::from_utf8(out).expect("UTF-8");
+    assert_eq!(text.matches("<TxSts>ACSC</TxSts>").count() as u64, totals.settled);
+    assert_eq!(text.matches("<TxSts>RJCT</TxSts>").count() as u64, totals.refused);
+    assert_eq!(text.matches("<TxSts>PDNG</TxSts>").count() as u64, totals.pending);
+    assert!(text.contains("<GrpSts>PART</GrpSts>") && text.contains("<DtldSts>PDNG</DtldSts>"));
+    assert!(text.contains("the import broke off before the ledger answered"));
+    // Before booking there is nothing to tell.
+    let mut port = MemoryLedger {
+        fail_at: Some(1),
+        ..MemoryLedger::default()
+    };
+    let failure =
+        payments::import_payments(&mapping(), &file, &mut port, &mut quiet()).expect_err("no answer");
+    assert!(failure.report.is_none());
+}
+
 #[test]
 fn changed_contents_under_the_same_identification_are_refused() {
     let mut port = MemoryLedger::default();
@@ -140,6 +210,30 @@ fn duplicates_inside_a_file_are_refused_and_never_merged() {
     assert_eq!(
         (issues[0].line, issues[0].text.as_str()),
         (7, "the same identification as the payment at line 6")
+    );
+}
+
+#[test]
+fn not_provided_identifies_nothing_wherever_it_stands() {
+    let mut port = MemoryLedger::default();
+    fund(&mut port, &[(&own(1), "EUR", "1000.00")]);
+    let nothing = pay("NOTPROVIDED", "5", "EUR", &own(2));
+    let xml = pain001("M1", &own(1), &[nothing.clone(), nothing.clone(), nothing]).replace(
+        "<PmtId>",
+        "<PmtId><InstrId>NOTPROVIDED</InstrId><UETR>NOTPROVIDED</UETR>",
+    );
+    let report = import_xml(&mut port, &xml).expect("imports");
+    assert_eq!(statuses(&report), ["ACSC", "ACSC", "ACSC"]);
+    let again = import_xml(&mut port, &xml).expect("imports");
+    assert_eq!(statuses(&again), ["again", "again", "again"]);
+    // One that is identified keeps the id that it always had, whatever else is not provided.
+    let xml = pain001("M2", &own(1), &[pay("E1", "5", "EUR", &own(2))])
+        .replace("<PmtId>", "<PmtId><InstrId>NOTPROVIDED</InstrId>");
+    let report = import_xml(&mut port, &xml).expect("imports");
+    let parts = ["pain.001", "Steppe Co", "M2", "P1", "NOTPROVIDED", "E1", "", ""];
+    assert_eq!(
+        report.batches[0].payments[0].transfer,
+        Some(payments::transfer_id(&parts))
     );
 }
 
@@ -304,6 +398,33 @@ fn claims_that_do_not_hold_bar_all_that_they_are_about() {
 }
 
 #[test]
+fn claims_that_do_not_hold_are_told_by_their_line() {
+    let xml = pain001("M1", &own(1), &[pay("E1", "1.50", "EUR", &own(2))])
+        .replace(
+            "<CreDtTm>",
+            "\n<NbOfTxs>2</NbOfTxs>\n<CtrlSum>3</CtrlSum><CreDtTm>",
+        )
+        .replace(
+            "<PmtMtd>",
+            "\n<NbOfTxs>two</NbOfTxs>\n<CtrlSum>4</CtrlSum><PmtMtd>",
+        );
+    let report = import_xml(&mut MemoryLedger::default(), &xml).expect("imports");
+    let lines = |issues: &[payments::Issue]| {
+        let told = issues
+            .iter()
+            .filter(|issue| issue.path.contains("NbOfTxs") || issue.path.contains("CtrlSum"));
+        told.map(|issue| (issue.reason.code(), issue.line))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&report.issues), [("AM18", 4), ("AM10", 5)]);
+    assert_eq!(lines(&report.batches[0].issues), [("AM18", 7), ("AM10", 8)]);
+    for (number, line) in (1..).zip(xml.lines()) {
+        let claims = line.contains("NbOfTxs") || line.contains("CtrlSum");
+        assert_eq!(claims, [4, 5, 7, 8].contains(&number), "line {number}: {line}");
+    }
+}
+
+#[test]
 fn an_account_named_in_another_currency_is_refused_unless_it_holds_one_each() {
     let mut port = MemoryLedger::default();
     fund(&mut port, &[(&own(1), "EUR", "10"), ("CUST:77", "EUR", "10")]);
@@ -371,7 +492,7 @@ fn accounts_that_exist_otherwise_are_used_as_they_are_and_told() {
 
 #[test]
 fn overdrafts_are_for_those_who_have_one() {
-    let text = support::MAPPING.replace("KZ49998000000000000X", &own(5));
+    let text = support::MAPPING.replace(support::OVERDRAWN, &own(5));
     let mapping = payments::Mapping::parse(&text, "mapping.toml").expect("valid");
     for (debtor, expected) in [(own(5), "ACSC"), (own(6), "AM04")] {
         let mut port = MemoryLedger::default();
@@ -384,6 +505,61 @@ fn overdrafts_are_for_those_who_have_one() {
             .flags
             .contains(AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS);
         assert_eq!(limited, expected == "AM04");
+    }
+}
+
+#[test]
+fn overdrafts_are_found_however_the_account_is_written() {
+    let iban = own(5).to_lowercase();
+    let grouped = format!("{} {}", &iban[..4], &iban[4..]);
+    let text = support::MAPPING
+        .replace(support::OVERDRAWN, &format!("{grouped}\", \"CUST:77"))
+        .replace(
+            "currencies = [\"EUR\"]",
+            "flags = [\"debits_must_not_exceed_credits\"]",
+        );
+    let mapping = payments::Mapping::parse(&text, "mapping.toml").expect("valid");
+    let euro = mapping.currency("EUR").expect("there");
+    for (account, limited) in [
+        (own(5).as_str(), false),
+        (own(6).as_str(), true),
+        ("CUST:77", false),
+        ("CUST:7", true),
+    ] {
+        let account = AccountRef::parse(account).expect("an account");
+        let mapped = mapping.own_account(&account, None, euro).expect("ours");
+        let flags = mapped.new.account.flags;
+        assert_eq!(
+            flags.contains(AccountFlags::DEBITS_MUST_NOT_EXCEED_CREDITS),
+            limited,
+            "{account}"
+        );
+    }
+}
+
+#[test]
+fn clearing_is_found_by_either_identification_of_a_bank() {
+    let text = support::MAPPING.replace(
+        "[[clearing]]\naccount = \"CORRESPONDENTS\"",
+        "[[clearing]]\nagent = \"37040044\"\naccount = \"GERMANY\"\ncode = 1130\n\n\
+         [[clearing]]\naccount = \"CORRESPONDENTS\"",
+    );
+    let mapping = payments::Mapping::parse(&text, "mapping.toml").expect("valid");
+    let euro = mapping.currency("EUR").expect("there");
+    for (bic, member_id, name) in [
+        (Some("COBADEFF"), Some("37040044"), "GERMANY"),
+        (None, Some("37040044"), "GERMANY"),
+        (Some("COBADEFF"), None, "CORRESPONDENTS"),
+        (Some("DEUTDEFF"), Some("99999999"), "DEUT-EUR"),
+        // Both fit: the longer of the two rules' agents decides.
+        (Some("DEUTDEFF"), Some("37040044"), "GERMANY"),
+    ] {
+        let agent = payments::Agent {
+            bic: bic.map(str::to_owned),
+            member_id: member_id.map(str::to_owned),
+        };
+        let found = mapping.clearing_account(&agent, None, euro).expect("a way");
+        assert_eq!(found.id(), clearing(name, "EUR"), "{bic:?} {member_id:?}");
     }
 }
 
@@ -409,6 +585,7 @@ fn opening_balances_are_booked_once_and_for_ever() {
                 Outcome::Refused(issues) => issues[0].reason.code(),
                 Outcome::Settled => "ACSC",
                 Outcome::AlreadySettled => "again",
+                Outcome::Pending => "PDNG",
             })
             .collect::<Vec<_>>()
     };

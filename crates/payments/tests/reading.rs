@@ -353,3 +353,140 @@ fn progress_goes_to_the_end_of_the_work_and_never_back() {
     assert_eq!(seen.len(), 3);
     assert!(seen.is_sorted() && seen.iter().all(|done| *done <= xml.len() as u64));
 }
+
+#[test]
+fn a_second_document_refuses_the_file_wherever_it_stands() {
+    let xml = pain001("M1", &own(1), &[pay("E1", "1", "EUR", &own(2))]);
+    let (declaration, document) = xml.split_once("?>").expect("a declaration");
+    let document = document.trim();
+    let wrapped = |inside: &str| format!("{declaration}?>\n<Envelope>\n{inside}</Envelope>");
+    let error = refusal(&wrapped(&format!("{document}\n{document}\n")));
+    assert!(
+        error.starts_with("PAY-0002: line 9: Envelope/Document: a second Document"),
+        "{error}"
+    );
+    for hidden in [
+        format!("{document}\n<Body>{document}</Body>\n"),
+        format!("<Body>{document}</Body>\n{document}\n"),
+    ] {
+        let error = refusal(&wrapped(&hidden));
+        assert!(
+            error.contains("Envelope/Body/Document: a Document too deep"),
+            "{error}"
+        );
+    }
+    // What is called so but holds no payments does no harm.
+    let header = "<AppHdr><Document>pain.001</Document></AppHdr>\n";
+    assert_eq!(
+        read(wrapped(&format!("{header}{document}")).as_bytes()).expect("reads"),
+        read(wrapped(&format!("<AppHdr/>\n{document}")).as_bytes()).expect("reads")
+    );
+}
+
+#[test]
+fn prefixes_that_are_not_declared_are_malformed() {
+    let xml = pain001("M1", &own(1), &[pay("E1", "1", "EUR", &own(2))]);
+    for (from, to) in [
+        ("<MsgId>M1</MsgId>", "<x:MsgId>M1</x:MsgId>"),
+        ("<PmtMtd>TRF</PmtMtd>", "<x:PmtMtd>TRF</x:PmtMtd>"),
+        (
+            "<Nm>Steppe Co</Nm></InitgPty>",
+            "<x:Nm>Steppe Co</x:Nm></InitgPty>",
+        ),
+    ] {
+        let error = refusal(&xml.replacen(from, to, 1));
+        let line = 1 + xml[..xml.find(from).expect("there")].matches('\n').count();
+        assert!(
+            error.starts_with(&format!("PAY-0002: line {line}: ")) && error.contains("\"x\" is not declared"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn attributes_that_are_twice_there_or_cannot_be_read_are_malformed() {
+    let xml = pain001("M1", &own(1), &[pay("E1", "1", "EUR", &own(2))]);
+    for attributes in [
+        "Ccy=\"EUR\" Ccy=\"JPY\"",
+        "x=\"1\" x=\"2\" Ccy=\"EUR\"",
+        "Ccy=\"&e;\"",
+    ] {
+        let error = refusal(&xml.replacen("Ccy=\"EUR\"", attributes, 1));
+        assert!(
+            error.starts_with("PAY-0002: line 6: ") && error.contains("Amt/InstdAmt: "),
+            "{error}\nfor {attributes}"
+        );
+    }
+}
+
+#[test]
+fn nothing_that_is_read_may_occur_twice() {
+    let agent = |name: &str| format!("<{name}><FinInstnId><BICFI>DEUTDEFF</BICFI></FinInstnId></{name}>");
+    let (debtor_agent, creditor_agent) = (agent("DbtrAgt"), agent("CdtrAgt"));
+    let mut full = pay("E1", "1", "EUR", &own(2));
+    full.bic = Some("DEUTDEFF".to_owned());
+    full.extra = "<Purp><Cd>SALA</Cd></Purp><RmtInf><Ustrd>x</Ustrd></RmtInf>".to_owned();
+    let xml = pain001("M1", &own(1), &[full])
+        .replacen("<Dbtr>", &format!("<PmtTpInf/>{debtor_agent}<Dbtr>"), 1)
+        .replacen(
+            "<Amt>",
+            "<PmtTpInf><CtgyPurp><Cd>SALA</Cd></CtgyPurp></PmtTpInf><Amt>",
+            1,
+        );
+    read(xml.as_bytes()).expect("once is fine");
+    let account = |iban: &str| format!("<Id><IBAN>{iban}</IBAN></Id>");
+    let (debtor, creditor) = (account(&own(1)), account(&own(2)));
+    for (element, path) in [
+        ("<InitgPty><Nm>Steppe Co</Nm></InitgPty>", "GrpHdr/InitgPty"),
+        ("<Nm>Steppe Co</Nm>", "InitgPty/Nm"),
+        ("<CreDtTm>2026-11-22T10:00:00</CreDtTm>", "GrpHdr/CreDtTm"),
+        ("<PmtTpInf/>", "PmtInf[1]/PmtTpInf"),
+        (
+            "<ReqdExctnDt><Dt>2026-11-22</Dt></ReqdExctnDt>",
+            "PmtInf[1]/ReqdExctnDt",
+        ),
+        ("<Dbtr><Nm>Steppe Co</Nm></Dbtr>", "PmtInf[1]/Dbtr"),
+        (&format!("<DbtrAcct>{debtor}</DbtrAcct>"), "PmtInf[1]/DbtrAcct"),
+        (&debtor, "DbtrAcct/Id"),
+        (&debtor_agent, "PmtInf[1]/DbtrAgt"),
+        (
+            "<PmtId><EndToEndId>E1</EndToEndId></PmtId>",
+            "CdtTrfTxInf[1]/PmtId",
+        ),
+        (
+            "<PmtTpInf><CtgyPurp><Cd>SALA</Cd></CtgyPurp></PmtTpInf>",
+            "CdtTrfTxInf[1]/PmtTpInf",
+        ),
+        ("<CtgyPurp><Cd>SALA</Cd></CtgyPurp>", "PmtTpInf/CtgyPurp"),
+        (
+            "<Amt><InstdAmt Ccy=\"EUR\">1</InstdAmt></Amt>",
+            "CdtTrfTxInf[1]/Amt",
+        ),
+        (&creditor_agent, "CdtTrfTxInf[1]/CdtrAgt"),
+        (
+            "<FinInstnId><BICFI>DEUTDEFF</BICFI></FinInstnId>",
+            "DbtrAgt/FinInstnId",
+        ),
+        ("<Cdtr><Nm>Creditor</Nm></Cdtr>", "CdtTrfTxInf[1]/Cdtr"),
+        (
+            &format!("<CdtrAcct>{creditor}</CdtrAcct>"),
+            "CdtTrfTxInf[1]/CdtrAcct",
+        ),
+        ("<Purp><Cd>SALA</Cd></Purp>", "CdtTrfTxInf[1]/Purp"),
+        ("<RmtInf><Ustrd>x</Ustrd></RmtInf>", "CdtTrfTxInf[1]/RmtInf"),
+    ] {
+        assert!(xml.contains(element), "{element}");
+        let error = refusal(&xml.replacen(element, &format!("{element}{element}"), 1));
+        assert!(
+            error.starts_with("PAY-0004: line ") && error.ends_with(&format!("{path}: occurs twice")),
+            "{error}\nfor {element}"
+        );
+    }
+    let error = refusal(&xml.replacen("<MsgId>M1</MsgId>", "<MsgId/><MsgId>M1</MsgId>", 1));
+    assert!(
+        error.contains("GrpHdr/MsgId: occurs twice"),
+        "an empty one counts: {error}"
+    );
+    let error = refusal(&xml.replacen("<Dt>2026", "<Dt/><Dt>2026", 1));
+    assert!(error.contains("not expected here"), "{error}");
+}

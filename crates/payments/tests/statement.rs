@@ -257,6 +257,74 @@ fn an_overdrawn_account_shows_its_debit_balance() {
 }
 
 #[test]
+fn long_remittance_lines_go_on_in_the_next_element() {
+    let mut port = MemoryLedger::default();
+    fund(&mut port, &[(&own(1), "EUR", "10.00")]);
+    let line: String = ('a'..='z').cycle().take(300).collect();
+    let mut long = pay("E1", "1", "EUR", &own(2));
+    long.extra = format!("<RmtInf><Ustrd>{line}</Ustrd><Ustrd>short</Ustrd></RmtInf>");
+    import_xml(&mut port, &pain001("M1", &own(1), &[long])).expect("imports");
+    let request = request(2, &port);
+    let leaves = leaves(&written(&mut port, &request, StatementFormat::Camt053V08));
+    let found = texts(&leaves, "RmtInf/Ustrd");
+    assert_eq!(found, [&line[..140], &line[140..280], &line[280..], "short"]);
+}
+
+#[test]
+fn amounts_that_camt053_cannot_hold_fail_the_statement() {
+    for (amount, fits) in [("9999999999999999.99", true), ("10000000000000000.00", false)] {
+        let mut port = MemoryLedger::default();
+        fund(&mut port, &[(&own(1), "EUR", amount)]);
+        let request = request(1, &port);
+        for format in [StatementFormat::Camt053V08, StatementFormat::Camt053V02] {
+            let done = write_statement(&mut port, &request, format, &mut Vec::new(), &mut quiet());
+            assert_eq!(done.is_ok(), fits, "{amount}");
+            if let Err(error) = done {
+                let error = error.to_string();
+                assert!(
+                    error.starts_with("PAY-0009: camt.053 holds amounts of at most 18 digits"),
+                    "{error}"
+                );
+            }
+        }
+        assert!(written(&mut port, &request, StatementFormat::Json).contains(amount));
+    }
+}
+
+#[test]
+fn what_is_booked_while_a_statement_is_written_is_not_in_it() {
+    let busy = || {
+        let mut port = ledger_with_entries();
+        port.meanwhile = Some(Transfer {
+            id: TransferId(1_000),
+            debit_account_id: id(1),
+            credit_account_id: id(2),
+            amount: ledger::Amount(1),
+            ledger: LedgerId(978),
+            code: Code(7),
+            ..Transfer::default()
+        });
+        port
+    };
+    let mut port = busy();
+    let mut request = request(1, &port);
+    let later = TimestampNs(port.now + 3_600_000_000_000);
+    request.to = later;
+    let json: serde_json::Value =
+        serde_json::from_str(&written(&mut port, &request, StatementFormat::Json)).expect("JSON");
+    assert!(port.rows.len() > 6, "there was something meanwhile");
+    assert_eq!(json["closing_balance"], "1029.48");
+    assert_eq!(json["entries"].as_array().map(Vec::len), Some(5));
+    // A time that is all to come holds nothing yet.
+    let mut port = busy();
+    (request.from, request.to) = (later, TimestampNs(later.0 + 1));
+    let json: serde_json::Value =
+        serde_json::from_str(&written(&mut port, &request, StatementFormat::Json)).expect("JSON");
+    assert_eq!(json["opening_balance"], json["closing_balance"]);
+    assert_eq!(json["entries"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
 fn a_statement_that_does_not_add_up_fails() {
     let mut port = ledger_with_entries();
     let at = port.rows.len() - 1;

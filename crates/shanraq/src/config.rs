@@ -193,7 +193,7 @@ pub struct NodeConfig {
     pub overload_retry_ms: u64,
     /// Rows between two snapshots, at least. Default: 262,144.
     pub snapshot_rows: u64,
-    /// Rows that the history index may be behind before writes wait for it. Default: 262,144.
+    /// Rows and accounts that the history index may be behind before writes wait for it. Default: 262,144.
     pub index_lag_rows_max: u64,
     /// Rows that the history index collects in memory before it writes them out. Default: 131,072.
     pub index_flush_rows: u32,

@@ -5,10 +5,12 @@ use anyhow::Error;
 use api::convert::{self, ConvertError};
 use api::wire::v1 as proto;
 use ledger::{
-    Account, AccountId, AccountReply, Balances, DescribeLedgerResult, LedgerDescription, RowKind, RowNumber,
+    Account, AccountId, AccountReply, DescribeLedgerResult, LedgerDescription, RowKind, RowNumber,
     TimestampNs, TransferReply,
 };
-use payments::{EntryPage, EntryRow, LedgerPort, NewAccount, NewTransfer, PortError, StatementPort};
+use payments::{
+    BalanceReading, EntryPage, EntryRow, LedgerPort, NewAccount, NewTransfer, PortError, StatementPort,
+};
 
 /// See the module. Every id of an import derives from its file, so repeating a call is safe.
 pub struct GrpcPort {
@@ -87,7 +89,7 @@ impl StatementPort for GrpcPort {
         found.transpose().map_err(unreadable)
     }
 
-    fn balances_at(&mut self, id: AccountId, at: TimestampNs) -> Result<Balances, PortError> {
+    fn balances_at(&mut self, id: AccountId, at: TimestampNs) -> Result<BalanceReading, PortError> {
         let request = proto::AccountBalanceRequest {
             account_id: Some(id.0.into()),
             at: at.0,
@@ -95,9 +97,11 @@ impl StatementPort for GrpcPort {
         let reply = self.remote.call(request, async |client, request| {
             client.account_balance(request).await
         });
-        Ok(convert::balances_from_wire(
-            reply.map_err(fault)?.balances.as_ref(),
-        ))
+        let reply = reply.map_err(fault)?;
+        Ok(BalanceReading {
+            balances: convert::balances_from_wire(reply.balances.as_ref()),
+            timestamp: TimestampNs(reply.timestamp),
+        })
     }
 
     fn entries(
@@ -177,4 +181,41 @@ fn entry_in(stored: proto::StoredTransfer) -> Result<EntryRow, PortError> {
         metadata: Some(wire.metadata_json).filter(|text| !text.is_empty()),
         transfer,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ledger::{Amount, Code, EVENTS_PER_REQUEST_MAX, LedgerId, Transfer, TransferFlags, TransferId};
+    use payments::METADATA_BYTES_PER_CALL_MAX;
+    use prost::Message;
+
+    #[test]
+    fn the_largest_call_of_an_import_is_one_that_a_node_takes() {
+        let transfer = Transfer {
+            id: TransferId(u128::MAX - 1),
+            debit_account_id: AccountId(u128::MAX - 1),
+            credit_account_id: AccountId(u128::MAX - 1),
+            amount: Amount(u128::MAX),
+            pending_id: TransferId(u128::MAX - 1),
+            user_data_128: u128::MAX,
+            user_data_64: u64::MAX,
+            user_data_32: u32::MAX,
+            timeout: u32::MAX,
+            ledger: LedgerId(u32::MAX),
+            code: Code(u16::MAX),
+            flags: TransferFlags::all(),
+            timestamp: TimestampNs(u64::MAX),
+        };
+        let metadata = "x".repeat(METADATA_BYTES_PER_CALL_MAX / EVENTS_PER_REQUEST_MAX);
+        let new = NewTransfer {
+            transfer,
+            metadata: Some(metadata),
+        };
+        let request = proto::CreateTransfersRequest {
+            transfers: vec![transfer_out(&new); EVENTS_PER_REQUEST_MAX],
+        };
+        let most = api::ApiConfig::default().max_request_bytes;
+        assert!(request.encoded_len() < most, "{} bytes", request.encoded_len());
+    }
 }

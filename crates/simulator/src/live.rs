@@ -7,7 +7,7 @@ use history::{FullSpeed, Reader};
 use journal::{AppendError, BlockReader, Head, Journal, Term, WriterId};
 use ledger::Amount;
 use node::parts::{
-    Background, Batch, Chore, Chores, DiskWatch, IndexerLoop, OpenJournal, Recovered, Sequencer,
+    Background, Batch, Chore, Chores, DiskWatch, IndexerLoop, OpenJournal, Recovered, Room, Sequencer,
     SequencerLoop, Shared, ToIndexer, Turn, announce, run_flushes,
 };
 use node::{Clock, Layout, NodeError, NodeOptions};
@@ -126,11 +126,12 @@ impl Live {
         }
         match self.journal.append(self.term, &mut batch.draft) {
             Ok(head) => {
+                self.shared.inbox.set_full(Room::Journal, false);
                 self.durable = self.sealed.take().map(|batch| (head, batch));
                 Ok(Some(head))
             }
             Err(AppendError::Full(_)) => {
-                self.shared.inbox.set_storage_full(true);
+                self.shared.inbox.set_full(Room::Journal, true);
                 Ok(None)
             }
             Err(error) => Err(error.into()),

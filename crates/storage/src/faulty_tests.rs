@@ -161,3 +161,19 @@ fn an_observer_sees_a_stopped_machine_and_changes_nothing() {
     assert!(storage.read(&path).is_err());
     assert_eq!((storage.operations(), storage.tally().faults), (operations, 1));
 }
+
+#[test]
+fn a_replacement_that_fails_keeps_the_old_file_and_leaves_nothing_beside_it() {
+    use Operation::{Create, Rename, Sync, Write};
+    for operation in [Create, Write, Sync, Rename] {
+        for fault in [Fault::Full, Fault::Io, Fault::Short] {
+            let (storage, path) = storage(1);
+            storage.replace(&path, b"old").unwrap();
+            storage.plan(operation, 0, fault);
+            storage.replace(&path, &[7; 5_000]).unwrap_err();
+            let names = storage.list(directory()).unwrap();
+            assert_eq!(names, ["file"], "{operation:?} {fault:?}");
+            assert_eq!(storage.read(&path).unwrap(), b"old");
+        }
+    }
+}

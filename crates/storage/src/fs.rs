@@ -83,7 +83,7 @@ pub trait Storage: Send + Sync + 'static {
     /// As the system says.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
 
-    /// Creates a directory (mode 0700) and its parents where missing.
+    /// Creates a directory (mode 0700) and its parents where missing, durably.
     ///
     /// # Errors
     /// As the system says.
@@ -113,19 +113,44 @@ pub trait Storage: Send + Sync + 'static {
         Ok(bytes)
     }
 
-    /// Writes a whole file so that after a crash either the old or the new content stands, durably.
+    /// Writes a whole file so that after a crash either the old or the new content stands, durably. Where it fails, nothing is
+    /// left beside the file, as far as the disk lets that be removed.
     ///
     /// # Errors
-    /// As the system says; the old content then stands.
+    /// As the system says; the old content then stands, unless the system failed to make the new one durable.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let temporary = self.write_beside(path, bytes)?;
+        self.put_in_place(&temporary, path)
+    }
+
+    /// The first half of [`Storage::replace`]: writes the new content durably beside the file and says where. The file itself is
+    /// not touched.
+    ///
+    /// # Errors
+    /// As the system says; what was written is removed.
+    fn write_beside(&self, path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
         let temporary = path.with_extension("tmp");
         if self.exists(&temporary)? {
             self.remove(&temporary)?;
         }
         let file = self.create(&temporary)?;
-        file.write_all_at(bytes, 0)?;
-        file.sync_data()?;
-        self.rename(&temporary, path)?;
+        let written = file.write_all_at(bytes, 0).and_then(|()| file.sync_data());
+        if written.is_err() {
+            // The first error is the one that matters; what is left is removed before the next attempt.
+            let _ = self.remove(&temporary);
+        }
+        written.map(|()| temporary)
+    }
+
+    /// The second half of [`Storage::replace`].
+    ///
+    /// # Errors
+    /// As the system says; which content stands is then in doubt.
+    fn put_in_place(&self, temporary: &Path, path: &Path) -> io::Result<()> {
+        if let Err(error) = self.rename(temporary, path) {
+            let _ = self.remove(temporary);
+            return Err(error);
+        }
         self.sync_directory(path.parent().unwrap_or(Path::new(".")))
     }
 }
@@ -207,11 +232,7 @@ impl Storage for FileSystem {
     }
 
     fn create_directory(&self, directory: &Path) -> io::Result<()> {
-        use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
+        create_directory(directory, |parent| self.sync_directory(parent))
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
@@ -222,6 +243,22 @@ impl Storage for FileSystem {
         let status = rustix::fs::statvfs(directory)?;
         Ok(status.f_bavail.saturating_mul(status.f_frsize))
     }
+}
+
+/// Creates what is missing of a path, and has the directory synced that each part was made in, from the top: a name in a
+/// directory that was not may be gone after a power loss, with all that was made durable below it.
+fn create_directory(directory: &Path, mut sync: impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<&Path> = directory.ancestors().take_while(is_missing).collect();
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    missing.into_iter().rev().try_for_each(|made| {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync(parent.unwrap_or(Path::new(".")))
+    })
 }
 
 /// Keeps other processes out of a data directory for as long as it lives.
@@ -270,6 +307,28 @@ mod tests {
         assert_eq!(FileSystem.read(&path).unwrap(), b"new");
         assert_eq!(FileSystem.list(directory.path()).unwrap(), ["file"]);
         assert!(FileSystem.is_private(&path).unwrap());
+    }
+
+    #[test]
+    fn each_directory_that_is_made_is_made_durable_in_the_one_above_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let above = directory.path();
+        let path = above.join("a/b/c");
+        let synced = |path: &Path| {
+            let mut synced = Vec::new();
+            create_directory(path, |parent| {
+                synced.push(parent.to_owned());
+                FileSystem.sync_directory(parent)
+            })
+            .unwrap();
+            synced
+        };
+        assert_eq!(
+            synced(&path),
+            [above.to_owned(), above.join("a"), above.join("a/b")]
+        );
+        assert!(path.is_dir());
+        assert_eq!(synced(&path), [PathBuf::new(); 0], "all is there");
     }
 
     #[test]

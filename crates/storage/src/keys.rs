@@ -60,6 +60,15 @@ pub enum KeyError {
         /// What is wrong.
         reason: String,
     },
+    /// The key file is not there, though something was sealed with its keys. No other key can stand in for them.
+    #[error(
+        "KEY-0005: key file {path} is missing, and the journal was sealed with its keys: put it back; without it nothing can be \
+         read"
+    )]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+    },
     /// Something names a key that is not in the ring.
     #[error("KEY-0003: data key {0} is not known here")]
     Unknown(u32),
@@ -178,14 +187,11 @@ impl KeyRing {
         self.keys.get(&id).ok_or(KeyError::Unknown(id.0))
     }
 
-    /// Reads the key file, making one with a fresh random key where there is none.
-    ///
-    /// The first line is `shanraq-keys 2`, then comes one key a line, `id hex`, of which the last is the current one, and at
-    /// the end `check hex`, the first 8 bytes of SHA-256 over all before that line: a digit that flips would make a key
-    /// that is valid and wrong. Files of the first form, which had the keys alone, are read as well.
+    /// Reads the key file, making one with a fresh random key where there is none: for whoever knows that nothing was sealed
+    /// yet. Others use [`KeyRing::read_file`].
     ///
     /// # Errors
-    /// [`KeyError::File`] and [`KeyError::Format`]; the latter also when others than the owner may read it.
+    /// As [`KeyRing::read_file`], and when no file can be made.
     pub fn from_file(storage: &dyn Storage, path: &Path) -> Result<Self, KeyError> {
         let file_error = |source| KeyError::File {
             path: path.to_owned(),
@@ -196,6 +202,28 @@ impl KeyRing {
             aws_lc_rs::rand::fill(&mut bytes).expect("the system's random generator works");
             let text = with_check(&format!("{FILE_HEADER}\n1 {}\n", hex(&bytes)));
             storage.replace(path, text.as_bytes()).map_err(file_error)?;
+        }
+        Self::read_file(storage, path)
+    }
+
+    /// Reads the key file, which must be there: for whoever opens what was sealed, and must change nothing.
+    ///
+    /// The first line is `shanraq-keys 2`, then comes one key a line, `id hex`, of which the last is the current one, and at
+    /// the end `check hex`, the first 8 bytes of SHA-256 over all before that line: a digit that flips would make a key
+    /// that is valid and wrong. Files of the first form, which had the keys alone, are read as well.
+    ///
+    /// # Errors
+    /// [`KeyError::Missing`], [`KeyError::File`] and [`KeyError::Format`]; the latter also when others than the owner may read
+    /// it.
+    pub fn read_file(storage: &dyn Storage, path: &Path) -> Result<Self, KeyError> {
+        let file_error = |source| KeyError::File {
+            path: path.to_owned(),
+            source,
+        };
+        if !storage.exists(path).map_err(file_error)? {
+            return Err(KeyError::Missing {
+                path: path.to_owned(),
+            });
         }
         let format_error = |reason: &str| KeyError::Format {
             path: path.to_owned(),
@@ -288,6 +316,18 @@ mod tests {
         assert_ne!(&bytes, b"text");
         read.current().open([1; 12], b"where", &mut bytes, &tag).unwrap();
         assert_eq!(&bytes, b"text");
+    }
+
+    #[test]
+    fn a_key_file_that_must_be_there_is_not_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        let error = KeyRing::read_file(&FileSystem, &path).unwrap_err();
+        assert!(matches!(error, KeyError::Missing { .. }), "{error}");
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        assert!(!path.exists());
+        KeyRing::from_file(&FileSystem, &path).unwrap();
+        KeyRing::read_file(&FileSystem, &path).unwrap();
     }
 
     #[test]

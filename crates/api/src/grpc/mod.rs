@@ -121,11 +121,13 @@ impl Ledger for Service {
         self.answer("CreateTransaction", async {
             let context = self.context(&request)?;
             let key = idempotency_key(request.metadata())?.map(<[u8]>::to_vec);
-            let (mut head, postings) = transaction(&request.into_inner())?;
+            let request = request.into_inner();
+            let (mut head, postings) = transaction(&request)?;
+            let metadata = compact(&request.metadata_json, || "metadata_json".to_owned())?;
             fill_id(&mut head.id, context.caller, key.as_deref(), 0);
             let reply = self
                 .edge
-                .create_transaction(context.caller, &head, &postings, None, context.deadline)
+                .create_transaction(context.caller, &head, &postings, metadata, context.deadline)
                 .await?;
             let repeated = reply.outcome == TransactionOutcome::AlreadyCommitted;
             Ok(v1::CreateTransactionReply {
@@ -294,13 +296,20 @@ fn events<W, E>(
     for (index, event) in (0u32..).zip(&wire) {
         let here = |field: &str| format!("{name}[{index}].{field}");
         events.push(convert(event).map_err(|error| field(here(error.field), error.detail))?);
-        let json = metadata_of(event);
-        if !json.is_empty() {
-            let json = metadata::compact(json).map_err(|detail| field(here("metadata_json"), detail))?;
+        if let Some(json) = compact(metadata_of(event), || here("metadata_json"))? {
             kept.push((index, json));
         }
     }
     Ok(edge.events(events, kept))
+}
+
+/// Metadata in the form in which it is kept; in protobuf an empty text is none.
+fn compact(json: &str, name: impl FnOnce() -> String) -> Result<Option<String>, ApiError> {
+    if json.is_empty() {
+        return Ok(None);
+    }
+    let kept = metadata::compact(json).map_err(|detail| field(name(), detail))?;
+    Ok(Some(kept))
 }
 
 fn accounts(edge: &Edge, request: v1::CreateAccountsRequest) -> Result<Events<Account>, ApiError> {

@@ -201,3 +201,55 @@ async fn a_full_request_fits_and_its_last_result_tells_the_sum() {
     assert_eq!(reply.results[8_189].debit_debits_posted, 8_190);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transactions_metadata_is_kept_with_its_first_transfer_and_compared_in_a_repeat() {
+    use v1::posting::Side;
+    let server = Server::start().await;
+    let mut client = connect(&server).await;
+    let posting = |account: u128, side: Side| v1::Posting {
+        account_id: Some(account.into()),
+        side: side.into(),
+        amount: Some(5.into()),
+        ledger: 1,
+    };
+    let request = |metadata: &str| v1::CreateTransactionRequest {
+        id: Some(50.into()),
+        postings: vec![
+            posting(1, Side::Debit),
+            posting(2, Side::Credit),
+            posting(2, Side::Debit),
+            posting(1, Side::Credit),
+        ],
+        code: 1,
+        metadata_json: metadata.to_owned(),
+        ..v1::CreateTransactionRequest::default()
+    };
+    let refused = client.create_transaction(request("[]")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().starts_with("metadata_json: "), "{refused}");
+
+    let mut committed = Vec::new();
+    let mut ids = Vec::new();
+    for metadata in [r#"{ "order": 7 }"#, r#"{"order":7}"#, r#"{"order":8}"#, ""] {
+        let reply = client.create_transaction(request(metadata)).await.unwrap();
+        let reply = reply.into_inner();
+        committed.push((reply.committed, reply.repeated, reply.results[0].result()));
+        ids = reply.transfer_ids;
+    }
+    use CreateTransferResult::{Created, Exists, ExistsWithDifferentMetadata};
+    let refused = (false, false, ExistsWithDifferentMetadata);
+    assert_eq!(
+        committed,
+        [(true, false, Created), (true, true, Exists), refused, refused]
+    );
+    let found = client.lookup_transfers(v1::LookupRequest { ids }).await.unwrap();
+    let kept: Vec<String> = found
+        .into_inner()
+        .transfers
+        .into_iter()
+        .map(|stored| stored.transfer.unwrap().metadata_json)
+        .collect();
+    assert_eq!(kept, [r#"{"order":7}"#, ""]);
+    server.stop().await;
+}

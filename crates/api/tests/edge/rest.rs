@@ -126,6 +126,13 @@ async fn a_transaction_is_applied_as_a_whole_and_its_repeat_says_so() {
     assert_eq!(first["transfers"][1]["id"], leg);
     let again = server.post("/v1/transactions", &transaction(50, 6)).await.ok();
     assert_eq!(again["result"], "already_committed");
+    for leg in 0..2 {
+        let (then, now) = (&first["transfers"][leg], &again["transfers"][leg]);
+        assert_eq!(now["result"], "exists", "transfer {leg}");
+        assert_eq!(now["timestamp"], then["timestamp"], "transfer {leg}");
+        assert_eq!(now["debit_account"]["debits_posted"], "10", "as it is now");
+        assert_eq!(now["credit_account"], then["credit_account"], "transfer {leg}");
+    }
     let problem = server
         .post("/v1/transactions", &transaction(51, 7))
         .await
@@ -146,6 +153,56 @@ async fn a_transaction_is_applied_as_a_whole_and_its_repeat_says_so() {
     let refused = server.post("/v1/transactions", &overdrawn.to_string()).await.ok();
     assert_eq!(refused["result"], "exceeds_credits");
     assert_eq!(refused["failed_transfer"], 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_transaction_under_a_used_id_is_refused_however_much_of_it_is_the_same() {
+    let server = with_accounts().await;
+    let transaction = |amounts: &[(u32, &str, u32)]| {
+        let postings: Vec<Value> = amounts
+            .iter()
+            .map(|(account, side, amount)| json!({ "account_id": account, "ledger": 7, "side": side, "amount": amount }))
+            .collect();
+        json!({ "id": 50, "code": 5, "postings": postings }).to_string()
+    };
+    let stored = transaction(&[(1, "debit", 10), (2, "credit", 4), (3, "credit", 6)]);
+    let first = server.post("/v1/transactions", &stored).await.ok();
+    assert_eq!(first["result"], "committed");
+    for (other, index, result) in [
+        (
+            [(1, "debit", 1_000), (2, "credit", 4), (1, "credit", 996)].as_slice(),
+            1,
+            "exists_with_different_credit_account_id",
+        ),
+        (
+            &[(1, "debit", 11), (2, "credit", 4), (3, "credit", 7)],
+            1,
+            "exists_with_different_amount",
+        ),
+        (
+            &[
+                (1, "debit", 11),
+                (2, "credit", 4),
+                (3, "credit", 6),
+                (2, "credit", 1),
+            ],
+            1,
+            "exists_with_different_flags",
+        ),
+        (
+            &[(1, "debit", 4), (2, "credit", 4)],
+            0,
+            "exists_with_different_flags",
+        ),
+    ] {
+        let answer = server.post("/v1/transactions", &transaction(other)).await.ok();
+        assert_eq!(answer["result"], result, "{answer}");
+        assert_eq!(answer["failed_transfer"], index, "{answer}");
+        assert_eq!(answer["transfers"][index]["result"], result, "{answer}");
+    }
+    let balance = server.get("/v1/accounts/1/balance").await.ok();
+    assert_eq!(balance["debits_posted"], "10", "nothing else moved");
     server.stop().await;
 }
 

@@ -1,10 +1,10 @@
 //! The mapping file's own form: TOML, every key typed, unknown ones refused (pure).
 
-use super::Currency;
-use crate::{Located, ident, iso4217};
+use super::{Currency, matches_prefix};
+use crate::{AccountRef, Located, ident, iso4217};
 use ledger::{AccountFlags, LedgerId};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
 
 /// The whole file.
@@ -20,7 +20,7 @@ pub(super) struct MappingFile {
     pub(super) csv: CsvOptions,
     /// Own accounts whose rule forbids overdrafts, but which have one.
     #[serde(default)]
-    pub(super) overdraft: Vec<String>,
+    overdraft: Vec<Spanned<String>>,
     currency: Vec<Spanned<CurrencyRule>>,
     pub(super) own: Vec<Spanned<OwnRule>>,
     #[serde(default)]
@@ -111,6 +111,21 @@ pub(super) struct OwnRule {
     pub(super) per_currency: bool,
 }
 
+impl OwnRule {
+    /// Whether the account is one that this rule is about.
+    pub(super) fn takes(&self, account: &AccountRef) -> bool {
+        match account {
+            AccountRef::Iban(iban) => self
+                .iban_prefix
+                .as_ref()
+                .is_some_and(|pattern| matches_prefix(pattern, iban)),
+            AccountRef::Other { scheme, id } => self.id_prefix.as_ref().is_some_and(|pattern| {
+                self.scheme.as_deref().unwrap_or("") == scheme && matches_prefix(pattern, id)
+            }),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClearingRule {
@@ -142,7 +157,14 @@ impl FlagName {
     }
 }
 
-pub(super) fn parse(text: &str) -> Result<(MappingFile, BTreeMap<String, Currency>), Located> {
+/// A mapping file and what its texts stand for.
+pub(super) struct Parsed {
+    pub(super) file: MappingFile,
+    pub(super) currencies: BTreeMap<String, Currency>,
+    pub(super) overdraft: BTreeSet<AccountRef>,
+}
+
+pub(super) fn parse(text: &str) -> Result<Parsed, Located> {
     let file: MappingFile = toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(0, |span| line_of(text, span.start));
         let field = error.span().map_or("", |span| key_at(text, span.start));
@@ -164,7 +186,32 @@ pub(super) fn parse(text: &str) -> Result<(MappingFile, BTreeMap<String, Currenc
         check_clearing(rule.get_ref(), &currencies)
             .map_err(|(field, why)| Located::new(line, format!("clearing[{index}].{field}"), why))?;
     }
-    Ok((file, currencies))
+    let overdraft = overdraft(text, &file)?;
+    Ok(Parsed {
+        file,
+        currencies,
+        overdraft,
+    })
+}
+
+/// Accounts that may be overdrawn, each one that a rule can take: a text that never applies is a mistake.
+fn overdraft(text: &str, file: &MappingFile) -> Result<BTreeSet<AccountRef>, Located> {
+    let mut accounts = BTreeSet::new();
+    for (index, spanned) in file.overdraft.iter().enumerate() {
+        let given = spanned.get_ref();
+        let wrong = |why: String| {
+            let line = line_of(text, spanned.span().start);
+            Located::new(line, format!("overdraft[{index}]"), format!("{given:?} {why}"))
+        };
+        let account = AccountRef::parse(given).map_err(|error| wrong(error.to_string()))?;
+        if !file.own.iter().any(|rule| rule.get_ref().takes(&account)) {
+            return Err(wrong(
+                "is no account that a rule of [[own]] takes; write it as an IBAN or SCHEME:ID".to_owned(),
+            ));
+        }
+        accounts.insert(account);
+    }
+    Ok(accounts)
 }
 
 fn line_of(text: &str, at: usize) -> u64 {
@@ -262,18 +309,7 @@ fn check_bank(file: &MappingFile) -> Result<(), Located> {
             "must not be 0",
         ));
     }
-    let lost = file
-        .overdraft
-        .iter()
-        .find(|account| account.contains(char::is_whitespace));
-    match lost {
-        Some(account) => Err(Located::new(
-            0,
-            "overdraft",
-            format!("{account:?} must be without blanks"),
-        )),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 type Wrong = (&'static str, String);

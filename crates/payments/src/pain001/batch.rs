@@ -1,11 +1,29 @@
 //! `PmtInf` and `CdtTrfTxInf`: a debtor's payments (pure).
 
-use super::{account, agent, declared, id_into, issue, party};
+use super::{Claims, account, agent, declared, id_into, issue, party};
 use crate::PaymentsError;
 use crate::model::{Batch, Issue, Payment, Reason};
 use crate::money::Decimal;
 use crate::xml::Cursor;
 use jiff::civil::Date;
+
+/// What a `PmtInf` has at most once, as far as it is read.
+const BATCH_ONCE: &[&str] = &[
+    "PmtInfId",
+    "PmtMtd",
+    "NbOfTxs",
+    "CtrlSum",
+    "PmtTpInf",
+    "ReqdExctnDt",
+    "Dbtr",
+    "DbtrAcct",
+    "DbtrAgt",
+];
+
+/// What a `CdtTrfTxInf` has at most once, as far as it is read.
+const PAYMENT_ONCE: &[&str] = &[
+    "PmtId", "PmtTpInf", "Amt", "CdtrAgt", "Cdtr", "CdtrAcct", "Purp", "RmtInf",
+];
 
 /// After how many payments progress is told.
 const PROGRESS_EVERY: usize = 1_000;
@@ -19,13 +37,14 @@ pub(super) fn batch(
         line: cur.line(),
         ..Batch::default()
     };
-    let (mut id, mut method, mut count, mut sum) = (None, None, None, None);
-    cur.children(|cur, tag| {
+    let (mut id, mut method) = (None, None);
+    let mut claims = Claims::default();
+    cur.children_once(BATCH_ONCE, |cur, tag| {
         match tag.name() {
             "PmtInfId" => id_into(cur, &mut id)?,
             "PmtMtd" => cur.text_into(&mut method)?,
-            "NbOfTxs" => cur.text_into(&mut count)?,
-            "CtrlSum" => cur.text_into(&mut sum)?,
+            "NbOfTxs" => claims.count(cur)?,
+            "CtrlSum" => claims.sum(cur)?,
             "PmtTpInf" => batch.category_purpose = category_purpose(cur)?,
             "ReqdExctnDt" => batch.execution_date = execution_date(cur, &mut batch.issues)?,
             "Dbtr" => batch.debtor = party(cur)?,
@@ -47,7 +66,7 @@ pub(super) fn batch(
     })?;
     // The element is closed by now, so the path no longer has it.
     let here = format!("PmtInf[{number}]");
-    batch.declared = declared(cur, &here, count, sum, &mut batch.issues);
+    batch.declared = declared(cur, &here, claims, &mut batch.issues);
     batch.id = id.ok_or_else(|| {
         cur.content_in(
             &here,
@@ -69,8 +88,8 @@ pub(super) fn batch(
 
 fn category_purpose(cur: &mut Cursor<'_>) -> Result<Option<String>, PaymentsError> {
     let mut purpose = None;
-    cur.children(|cur, tag| match tag.name() {
-        "CtgyPurp" => cur.children(|cur, tag| match tag.name() {
+    cur.children_once(&["CtgyPurp"], |cur, tag| match tag.name() {
+        "CtgyPurp" => cur.children_once(&["Cd", "Prtry"], |cur, tag| match tag.name() {
             "Cd" | "Prtry" => cur.text_into(&mut purpose),
             _ => Ok(()),
         }),
@@ -111,19 +130,21 @@ fn payment(cur: &mut Cursor<'_>, number: usize) -> Result<Payment, PaymentsError
         line: cur.line(),
         ..Payment::default()
     };
-    let mut amounts = 0;
+    let mut has_amount = false;
     let mut category = None;
-    cur.children(|cur, tag| {
+    cur.children_once(PAYMENT_ONCE, |cur, tag| {
         match tag.name() {
-            "PmtId" => cur.children(|cur, tag| match tag.name() {
-                "InstrId" => id_into(cur, &mut payment.instruction_id),
-                "EndToEndId" => id_into(cur, &mut payment.end_to_end_id),
-                "UETR" => cur.text_into(&mut payment.uetr),
-                _ => Ok(()),
-            })?,
+            "PmtId" => {
+                cur.children_once(&["InstrId", "EndToEndId", "UETR"], |cur, tag| match tag.name() {
+                    "InstrId" => id_into(cur, &mut payment.instruction_id),
+                    "EndToEndId" => id_into(cur, &mut payment.end_to_end_id),
+                    "UETR" => cur.text_into(&mut payment.uetr),
+                    _ => Ok(()),
+                })?
+            }
             "PmtTpInf" => category = category_purpose(cur)?,
             "Amt" => {
-                amounts += 1;
+                has_amount = true;
                 amount(cur, &mut payment)?;
             }
             "CdtrAgt" => payment.creditor_agent = agent(cur, Reason::CreditorAgent, &mut payment.issues)?,
@@ -131,7 +152,7 @@ fn payment(cur: &mut Cursor<'_>, number: usize) -> Result<Payment, PaymentsError
             "CdtrAcct" => {
                 payment.creditor_account = account(cur, Reason::InvalidCreditorAccount, &mut payment.issues)?;
             }
-            "Purp" => cur.children(|cur, tag| match tag.name() {
+            "Purp" => cur.children_once(&["Cd", "Prtry"], |cur, tag| match tag.name() {
                 "Cd" | "Prtry" => cur.text_into(&mut payment.purpose),
                 _ => Ok(()),
             })?,
@@ -140,10 +161,7 @@ fn payment(cur: &mut Cursor<'_>, number: usize) -> Result<Payment, PaymentsError
         }
         Ok(())
     })?;
-    if amounts > 1 {
-        return Err(cur.content_in(&format!("CdtTrfTxInf[{number}]"), "Amt occurs twice"));
-    }
-    if amounts == 0 {
+    if !has_amount {
         let problem = issue(
             cur,
             &format!("CdtTrfTxInf[{number}]/Amt"),
@@ -160,7 +178,7 @@ fn payment(cur: &mut Cursor<'_>, number: usize) -> Result<Payment, PaymentsError
 
 fn amount(cur: &mut Cursor<'_>, payment: &mut Payment) -> Result<(), PaymentsError> {
     let mut given = None;
-    cur.children(|cur, tag| match tag.name() {
+    cur.children_once(&["InstdAmt", "EqvtAmt"], |cur, tag| match tag.name() {
         "InstdAmt" => {
             payment.currency = tag.attribute("Ccy").filter(|ccy| !ccy.is_empty());
             cur.text_into(&mut given)
@@ -169,7 +187,7 @@ fn amount(cur: &mut Cursor<'_>, payment: &mut Payment) -> Result<(), PaymentsErr
             let text = "equivalent amounts need an exchange of currencies, which is not done here";
             let problem = issue(cur, "", Reason::NotSupported, text.to_owned());
             payment.issues.push(problem);
-            cur.children(|cur, tag| match tag.name() {
+            cur.children_once(&["Amt"], |cur, tag| match tag.name() {
                 "Amt" => {
                     payment.currency = tag.attribute("Ccy");
                     cur.text_into(&mut given)

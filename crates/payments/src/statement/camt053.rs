@@ -1,7 +1,7 @@
 //! `camt.053.001.08` and `.02`. Owns: the message's structure.
 
 use super::{Direction, Entry, Form, Frame, net};
-use crate::pain002::{base36, date, date_time};
+use crate::pain002::{base36, date, date_time, fits};
 use crate::xml_out::{XmlWriter, clip};
 use crate::{AccountRef, PaymentsError};
 use ledger::{Balances, TimestampNs};
@@ -68,25 +68,27 @@ impl<'w> Camt053<'w> {
         kind: &str,
         balances: Balances,
         at: TimestampNs,
-    ) -> io::Result<()> {
+    ) -> Result<(), PaymentsError> {
         let net = net(balances);
+        let amount = amount_text(frame, net.minor)?;
         self.xml.open("Bal")?;
         self.xml.nested(&["Tp", "CdOrPrtry", "Cd"], kind)?;
-        self.xml
-            .amount("Amt", &frame.request.currency, &frame.amount(net.minor))?;
+        self.xml.amount("Amt", &frame.request.currency, &amount)?;
         self.xml.leaf("CdtDbtInd", indicator(net.direction))?;
         self.xml.nested(&["Dt", "DtTm"], &date_time(at))?;
-        self.xml.close()
+        self.xml.close()?;
+        Ok(())
     }
 
     /// Sums are known before the entries, since they are differences of balances; counts are not.
-    fn summary(&mut self, frame: &Frame<'_>) -> io::Result<()> {
+    fn summary(&mut self, frame: &Frame<'_>) -> Result<(), PaymentsError> {
+        let credits = amount_text(frame, frame.credits())?;
+        let debits = amount_text(frame, frame.debits())?;
         self.xml.open("TxsSummry")?;
-        self.xml
-            .nested(&["TtlCdtNtries", "Sum"], &frame.amount(frame.credits()))?;
-        self.xml
-            .nested(&["TtlDbtNtries", "Sum"], &frame.amount(frame.debits()))?;
-        self.xml.close()
+        self.xml.nested(&["TtlCdtNtries", "Sum"], &credits)?;
+        self.xml.nested(&["TtlDbtNtries", "Sum"], &debits)?;
+        self.xml.close()?;
+        Ok(())
     }
 
     fn references(&mut self, entry: &Entry<'_>) -> io::Result<()> {
@@ -109,6 +111,17 @@ impl<'w> Camt053<'w> {
             )?;
         }
         xml.close()
+    }
+
+    /// An element holds 140 characters; a longer line goes on in the next one.
+    fn remittance_line(&mut self, line: &str) -> io::Result<()> {
+        let mut rest = line;
+        while !rest.is_empty() {
+            let piece = clip(rest, 140);
+            self.xml.optional("Ustrd", Some(piece))?;
+            rest = &rest[piece.len()..];
+        }
+        Ok(())
     }
 
     fn parties(&mut self, entry: &Entry<'_>) -> io::Result<()> {
@@ -155,7 +168,7 @@ impl<'w> Camt053<'w> {
 impl Form for Camt053<'_> {
     fn entry(&mut self, frame: &Frame<'_>, entry: &Entry<'_>) -> Result<(), PaymentsError> {
         let transfer = &entry.row.transfer;
-        let amount = frame.amount(transfer.amount.0);
+        let amount = amount_text(frame, transfer.amount.0)?;
         let reference = base36(transfer.id.0);
         let status = if entry.booked { "BOOK" } else { "PDNG" };
         self.xml.open("Ntry")?;
@@ -201,7 +214,7 @@ impl Form for Camt053<'_> {
         if let Some(remittance) = &entry.details.remittance {
             self.xml.open("RmtInf")?;
             for line in remittance.lines() {
-                self.xml.optional("Ustrd", Some(clip(line, 140)))?;
+                self.remittance_line(line)?;
             }
             self.xml.close()?;
         }
@@ -215,6 +228,17 @@ impl Form for Camt053<'_> {
         self.xml.finish()?;
         Ok(())
     }
+}
+
+/// The standard's decimals have at most 18 digits; a statement that no reader takes is worse than none.
+fn amount_text(frame: &Frame<'_>, minor: u128) -> Result<String, PaymentsError> {
+    let text = frame.amount(minor);
+    if fits(&text, 5) {
+        return Ok(text);
+    }
+    Err(PaymentsError::Statement(format!(
+        "camt.053 holds amounts of at most 18 digits, but there is {text}; use CSV or JSON for this account"
+    )))
 }
 
 fn indicator(direction: Direction) -> &'static str {

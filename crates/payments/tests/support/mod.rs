@@ -7,8 +7,8 @@ use ledger::{
     TimestampNs, Transfer, TransferReply,
 };
 use payments::{
-    EntryPage, EntryRow, ImportReport, LedgerPort, Mapping, NewAccount, NewTransfer, PaymentsError,
-    PortError, Progress, StatementPort,
+    BalanceReading, EntryPage, EntryRow, ImportReport, LedgerPort, Mapping, NewAccount, NewTransfer,
+    PaymentsError, PortError, Progress, StatementPort,
 };
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub struct MemoryLedger {
     pub fail_at: Option<usize>,
     /// Rows in a page of entries.
     pub page: usize,
+    /// Booked before every question of a statement, under the next id.
+    pub meanwhile: Option<Transfer>,
 }
 
 impl Default for MemoryLedger {
@@ -36,6 +38,7 @@ impl Default for MemoryLedger {
             requests: 0,
             fail_at: None,
             page: 3,
+            meanwhile: None,
         }
     }
 }
@@ -73,6 +76,17 @@ impl MemoryLedger {
             .transfers[0]
     }
 
+    fn go_on(&mut self) {
+        if let Some(transfer) = self.meanwhile.as_mut() {
+            transfer.id.0 += 1;
+            let transfer = *transfer;
+            assert_eq!(
+                self.transfer(transfer).result,
+                ledger::CreateTransferResult::Created
+            );
+        }
+    }
+
     pub fn balances(&self, id: AccountId) -> Option<Balances> {
         self.ledger.account(id).map(|(_, account)| account.balances)
     }
@@ -91,10 +105,16 @@ fn events<T>(items: impl Iterator<Item = (T, Option<String>)>) -> Events<T> {
         events: Vec::new(),
         metadata: Vec::new(),
     };
+    let mut bytes = 0;
     for (index, (event, metadata)) in items.enumerate() {
         events.events.push(event);
         if let Some(text) = metadata {
             assert!(text.len() <= 4096, "metadata of {} bytes", text.len());
+            bytes += text.len();
+            assert!(
+                bytes <= payments::METADATA_BYTES_PER_CALL_MAX,
+                "a call that a node does not take"
+            );
             let sealed: Arc<[u8]> = Arc::from(text.into_bytes());
             events.metadata.push(EventMetadata {
                 index: index as u32,
@@ -134,18 +154,25 @@ impl StatementPort for MemoryLedger {
         Ok(self.ledger.account(id).map(|(_, account)| *account))
     }
 
-    fn balances_at(&mut self, id: AccountId, at: TimestampNs) -> Result<Balances, PortError> {
+    fn balances_at(&mut self, id: AccountId, at: TimestampNs) -> Result<BalanceReading, PortError> {
+        self.go_on();
         let rows = self
             .rows
             .iter()
             .filter(|(row, _)| row.kind != RowKind::Burnt && row.transfer.timestamp <= at);
         Ok(rows
             .filter_map(|(row, _)| {
-                if row.transfer.debit_account_id == id {
-                    Some(row.debit_balances)
+                let balances = if row.transfer.debit_account_id == id {
+                    row.debit_balances
+                } else if row.transfer.credit_account_id == id {
+                    row.credit_balances
                 } else {
-                    (row.transfer.credit_account_id == id).then_some(row.credit_balances)
-                }
+                    return None;
+                };
+                Some(BalanceReading {
+                    balances,
+                    timestamp: row.transfer.timestamp,
+                })
             })
             .next_back()
             .unwrap_or_default())
@@ -158,6 +185,7 @@ impl StatementPort for MemoryLedger {
         to: TimestampNs,
         after: Option<RowNumber>,
     ) -> Result<EntryPage, PortError> {
+        self.go_on();
         let rows: Vec<EntryRow> = self
             .rows
             .iter()
@@ -188,8 +216,11 @@ impl StatementPort for MemoryLedger {
     }
 }
 
+/// The one account of [`MAPPING`] that may be overdrawn.
+pub const OVERDRAWN: &str = "KZ269989999999999999";
+
 pub const MAPPING: &str = r#"
-overdraft = ["KZ49998000000000000X"]
+overdraft = ["KZ269989999999999999"]
 
 [bank]
 name = "Tulpar Bank"
@@ -261,7 +292,7 @@ pub fn foreign(number: u64) -> String {
 
 pub fn import_xml(port: &mut MemoryLedger, xml: &str) -> Result<ImportReport, PaymentsError> {
     let file = payments::read_pain001(xml.as_bytes(), &mut quiet())?;
-    payments::import_payments(&mapping(), &file, port, &mut quiet())
+    Ok(payments::import_payments(&mapping(), &file, port, &mut quiet())?)
 }
 
 /// Puts money on accounts: `(account, currency, amount)`.
@@ -338,6 +369,7 @@ pub fn statuses(report: &ImportReport) -> Vec<String> {
             }
             payments::Outcome::Settled => "ACSC".to_owned(),
             payments::Outcome::AlreadySettled => "again".to_owned(),
+            payments::Outcome::Pending => "PDNG".to_owned(),
         })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! `shanraq account`: accounts of a running node.
 
 use crate::remote::{self, Remote, RemoteArgs};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use api::convert;
 use api::wire::v1 as proto;
 use clap::{Args, Subcommand};
@@ -138,6 +138,14 @@ pub fn run(args: &AccountArgs) -> Result<bool> {
 /// A moment as RFC 3339 or nanoseconds since 1970.
 pub fn moment(text: &str) -> Result<u64> {
     if let Ok(nanoseconds) = text.parse::<u64>() {
+        // The first tenth of a second of 1970 is nobody's wish.
+        ensure!(
+            text.len() != 8,
+            "{text} would be nanoseconds since 1970; write a day as {}-{}-{}T00:00:00Z",
+            &text[..4],
+            &text[4..6],
+            &text[6..]
+        );
         return Ok(nanoseconds);
     }
     let timestamp: jiff::Timestamp = text
@@ -155,4 +163,23 @@ fn account_flags(names: &[String]) -> Result<AccountFlags> {
         }
     }
     Ok(flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_written_as_one_number_is_refused_with_a_hint_that_works() {
+        let error = moment("20260101").expect_err("no moment").to_string();
+        let hint = error.rsplit(' ').next().expect("a hint");
+        assert_eq!(hint, "2026-01-01T00:00:00Z", "{error}");
+        assert_eq!(moment(hint).expect("a moment"), 1_767_225_600_000_000_000);
+        assert_eq!(
+            moment("1767225600000000000").expect("a moment"),
+            1_767_225_600_000_000_000
+        );
+        assert_eq!(moment("0").expect("a moment"), 0);
+        assert!(moment("2026-01-01").is_err(), "a day has many moments");
+    }
 }

@@ -41,12 +41,7 @@ pub fn run(args: &InspectArgs) -> Result<bool> {
         ..NodeOptions::new(&args.dir)
     };
     let layout = node::Layout::new(&options);
-    anyhow::ensure!(
-        layout.keys.exists(),
-        "there is no key file {}",
-        layout.keys.display()
-    );
-    let keys = KeyRing::from_file(&FileSystem, &layout.keys)?;
+    let keys = KeyRing::read_file(&FileSystem, &layout.keys)?;
     let mut left = args.limit;
     let mut sound = true;
     journal::walk(&FileSystem, &layout.journal, &keys, ShardId(0), &mut |found| {

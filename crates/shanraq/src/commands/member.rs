@@ -9,7 +9,6 @@ use member::{Ended, Member, MemberOptions};
 use node::{Layout, STEPPED_DOWN_EXIT_CODE};
 use sentinel::Sentinel;
 use std::sync::Arc;
-use storage::{FileSystem, KeyRing};
 
 /// How long a server of the journal may take to accept a connection before the next is tried.
 const CONNECT_TIMEOUT_MS: u32 = 500;
@@ -22,7 +21,7 @@ pub fn run(config: &Config, cluster: &ClusterConfig, log: LogLevel, json: bool) 
     postgres.connect.connect_timeout_ms = CONNECT_TIMEOUT_MS;
     postgres.connect.application_name = format!("shanraq {}", cluster.name);
     let options = MemberOptions {
-        keys: KeyRing::from_file(&FileSystem, &Layout::new(&node).keys)?,
+        keys: serve::keys(&Layout::new(&node).keys, &postgres)?,
         node,
         postgres,
         election: cluster.election()?,

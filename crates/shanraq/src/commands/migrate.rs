@@ -172,7 +172,7 @@ fn read_keys(path: &Path) -> Result<KeyRing> {
     if !path.exists() {
         bail!("--key-file: there is no {}", path.display());
     }
-    Ok(KeyRing::from_file(&FileSystem, path)?)
+    Ok(KeyRing::read_file(&FileSystem, path)?)
 }
 
 /// A ledger that nobody changes while it is copied.

@@ -276,7 +276,7 @@ fn keys(path: &Path) -> Result<KeyRing> {
     if !path.exists() {
         bail!("key_file: there is no {}", path.display());
     }
-    Ok(KeyRing::from_file(&FileSystem, path)?)
+    Ok(KeyRing::read_file(&FileSystem, path)?)
 }
 
 /// The journal of a data directory, which nobody else opens meanwhile.

@@ -4,17 +4,17 @@ use crate::config::Config;
 use anyhow::{Context, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use journal::Journal;
-use journal_postgres::PostgresJournal;
+use journal::{BlockReader, Journal};
+use journal_postgres::{PostgresJournal, PostgresOptions, PostgresReader};
 use ledger::Height;
 use node::{Layout, Node, Source};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use storage::{FileSystem, KeyRing};
+use storage::{DataKey, FileSystem, KeyId, KeyRing};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -96,14 +96,29 @@ pub fn open(config: &Config) -> Result<Node> {
     with_progress(|progress| match &config.journal.postgres {
         None => Ok(Node::open(&options, progress)?),
         Some(postgres) => {
-            let keys = KeyRing::from_file(&FileSystem, &Layout::new(&options).keys)?;
-            let journal = PostgresJournal::open(postgres.options()?, keys.clone())?;
+            let postgres = postgres.options()?;
+            let keys = keys(&Layout::new(&options).keys, &postgres)?;
+            let journal = PostgresJournal::open(postgres, keys.clone())?;
             let source = Source::of(journal.reader(), keys)?;
             let node = Node::follow(&options, &source, Arc::new(|| ()), progress)?;
             node.promote(Box::new(journal))?;
             Ok(node)
         }
     })
+}
+
+/// The keys of a ledger in PostgreSQL. Where there are none, they are made for an empty journal only.
+pub fn keys(path: &Path, postgres: &PostgresOptions) -> Result<KeyRing> {
+    if path.exists() {
+        return Ok(KeyRing::read_file(&FileSystem, path)?);
+    }
+    // It opens no block to see how far the journal goes, so any key will do.
+    let any = KeyRing::new(DataKey::new(KeyId(1), [0; 32]));
+    let reader = PostgresReader::open(postgres.connect.clone(), postgres.shard, any)?;
+    match reader.head() {
+        Height(0) => Ok(KeyRing::from_file(&FileSystem, path)?),
+        _ => Ok(KeyRing::read_file(&FileSystem, path)?),
+    }
 }
 
 /// Does what tells of its height and of the head, with a progress bar.

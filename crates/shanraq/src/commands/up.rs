@@ -120,7 +120,7 @@ fn settle(directory: &Path, address: SocketAddr) -> Result<Settled> {
             ("payments.xml", demo::PAYMENTS_XML),
             ("rents.csv", demo::RENTS_CSV),
         ] {
-            imports.push(payments_file(bytes, name, &mapping, &mut port, &reports)?);
+            imports.push(payments_file(bytes, name, &mapping, &mut port, &reports)?.complete()?);
         }
         std::fs::write(
             &marker,

@@ -278,10 +278,8 @@ impl Life {
                 if self.supplied != head {
                     return Err(NodeError::Contradiction { height: head.height });
                 }
-                // It returns when the node does not follow any more, which here only a later turn can bring about.
-                self.shared.inbox.set_follows(false);
+                // A later turn brings it about.
                 self.shared.inbox.promote(Promotion { journal, term });
-                self.shared.inbox.set_follows(true);
                 self.promoted_for = Some(revision);
                 Ok(Some(chain))
             }

@@ -328,7 +328,7 @@ mod tests {
             [above.to_owned(), above.join("a"), above.join("a/b")]
         );
         assert!(path.is_dir());
-        assert_eq!(synced(&path), [PathBuf::new(); 0], "all is there");
+        assert!(synced(&path).is_empty(), "all is there");
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl Follower {
         while let Some(read) = self.arrivals.reads.pop_front() {
             self.sequencer.read(read);
         }
+        shared.inbox.set_reads_waiting(self.sequencer.reads_waiting());
         if self.arrivals.stopping {
             return Ok(Step::Stopped);
         }

@@ -107,7 +107,7 @@ pub struct Inbox<Read> {
     /// By [`Room`]: they fill up and are freed apart, and each is watched by somebody else.
     full: [AtomicBool; 2],
     follows: AtomicBool,
-    /// Reads that the sequencer took and that wait for a block to become durable.
+    /// Reads that the sequencer took and has not answered: they wait for a block to become durable.
     reads_waiting: AtomicUsize,
     bounds: Arc<LiveBounds>,
 }
@@ -185,7 +185,7 @@ impl<Read> Inbox<Read> {
         Ok(())
     }
 
-    /// Says how many of the reads that were taken wait for a block to become durable.
+    /// Says how many of the reads that were collected are not answered yet.
     pub fn set_reads_waiting(&self, reads: usize) {
         self.reads_waiting.store(reads, Ordering::Relaxed);
     }
@@ -350,6 +350,7 @@ impl<Read> Inbox<Read> {
         waiting.news = false;
         let new = &mut waiting.arrivals;
         append(&mut arrivals.writes, &mut new.writes);
+        self.reads_waiting.fetch_add(new.reads.len(), Ordering::Relaxed);
         append(&mut arrivals.reads, &mut new.reads);
         append(&mut arrivals.committed, &mut new.committed);
         if arrivals.blocks.is_empty() && !new.blocks.is_empty() {

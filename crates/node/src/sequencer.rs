@@ -176,7 +176,6 @@ impl<A: Archive> Sequencer<A> {
     /// Answers a read from the state as it stands: at once when all it saw is durable, else with its block.
     /// One of the whole state is answered as of the end of a block, since it says at which height it stands.
     pub fn read(&mut self, read: Read) {
-        self.drop_abandoned_reads();
         if matches!(read, Read::State(_)) && self.has_open() {
             self.state_reads.push(read);
             return;
@@ -203,7 +202,7 @@ impl<A: Archive> Sequencer<A> {
     }
 
     /// Drops the answers that nobody waits for any more, once there are many: a block may take long to become durable, and
-    /// whoever asked has gone away and asked again.
+    /// whoever asked has gone away and asked again. For once a turn: it looks at each of them.
     pub fn drop_abandoned_reads(&mut self) {
         if self.reads_at_hand() < self.abandoned_at {
             return;

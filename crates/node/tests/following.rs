@@ -489,7 +489,8 @@ async fn while_the_journal_is_full_writes_are_refused_though_the_node_itself_has
     // The node's own disk, which has room, is looked at many times meanwhile.
     let until = Instant::now() + Duration::from_millis(300);
     while Instant::now() < until {
-        let answer = pay(&node, 11..21).await;
+        let answer = tokio::time::timeout(PATIENCE, pay(&node, 11..21)).await;
+        let answer = answer.expect("nothing is taken in that would wait");
         assert!(
             matches!(answer, Err(SubmitError::StorageFull { .. })),
             "{answer:?}"
@@ -551,7 +552,7 @@ async fn reads_behind_a_block_that_does_not_become_durable_are_bounded_and_forgo
         waiting.push(question);
         assert!(waiting.len() < ENOUGH, "nothing bounds them");
     }
-    assert!(waiting.len() >= 60_000, "refused after {}", waiting.len());
+    assert_eq!(waiting.len(), 65_536);
 
     // Whoever asked has gone away: others are taken in their place, though the block is still held.
     drop(waiting);

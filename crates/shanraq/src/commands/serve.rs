@@ -4,19 +4,23 @@ use crate::config::Config;
 use anyhow::{Context, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use journal::{BlockReader, Journal};
+use journal::{AppendError, BlockReader, Journal};
 use journal_postgres::{PostgresJournal, PostgresOptions, PostgresReader};
 use ledger::Height;
-use node::{Layout, Node, Source};
+use node::{Layout, Node, NodeError, Source};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use storage::{DataKey, FileSystem, KeyId, KeyRing};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The pause before a node that had no room tries again to become the writer.
+const PROMOTION_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serve the ledger in a data directory until SIGTERM or SIGINT; a stop answers everything taken in.
 #[derive(Debug, Args)]
@@ -98,13 +102,49 @@ pub fn open(config: &Config) -> Result<Node> {
         Some(postgres) => {
             let postgres = postgres.options()?;
             let keys = keys(&Layout::new(&options).keys, &postgres)?;
-            let journal = PostgresJournal::open(postgres, keys.clone())?;
-            let source = Source::of(journal.reader(), keys)?;
+            let journal = PostgresJournal::open(postgres.clone(), keys.clone())?;
+            let source = Source::of(journal.reader(), keys.clone())?;
             let node = Node::follow(&options, &source, Arc::new(|| ()), progress)?;
-            node.promote(Box::new(journal))?;
+            match node.promote(Box::new(journal)) {
+                Err(NodeError::Append(AppendError::Full(reason))) => {
+                    tracing::warn!(%reason, "there is no room to write: reads are answered, and it is tried again");
+                    promote_later(node.clone(), postgres, keys)?;
+                }
+                promoted => {
+                    promoted?;
+                }
+            }
             Ok(node)
         }
     })
+}
+
+/// Makes the node the writer once there is room. It answers reads meanwhile, and refuses writes.
+fn promote_later(node: Node, postgres: PostgresOptions, keys: KeyRing) -> Result<()> {
+    let attempt = move |node: &Node| -> Result<()> {
+        let journal = PostgresJournal::open(postgres.clone(), keys.clone())?;
+        match node.promote(Box::new(journal)) {
+            Err(error) if !error.is_passing() => {
+                tracing::error!(%error, "the node stops: it cannot become the writer");
+                std::process::exit(1);
+            }
+            promoted => Ok(promoted.map(|_| ())?),
+        }
+    };
+    let until_promoted = move || {
+        while !node.is_stopping() {
+            std::thread::sleep(PROMOTION_PAUSE);
+            match node.can_write().then(|| attempt(&node)) {
+                Some(Ok(())) => return,
+                Some(Err(error)) => tracing::warn!(%error, "the node cannot become the writer yet"),
+                None => {}
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("promotion".to_owned())
+        .spawn(until_promoted)?;
+    Ok(())
 }
 
 /// The keys of a ledger in PostgreSQL. Where there are none, they are made for an empty journal only.

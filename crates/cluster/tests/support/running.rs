@@ -22,6 +22,14 @@ pub struct Running {
     guard: Child,
 }
 
+/// In place of `shanraq`, of which a cluster without nodes needs little: every promotion may go on, and a rewind is PostgreSQL's own.
+const PROGRAM: &str = "#!/bin/sh
+[ \"$1\" = rewind ] || exit 0
+program=\"$3\"
+shift 4
+exec \"$program\" \"$@\"
+";
+
 /// Which directory a guard guards.
 const GUARDED: &str = "SHANRAQ_GUARDED_CLUSTER";
 
@@ -63,8 +71,9 @@ impl Running {
             .tempdir_in("/tmp")
             .unwrap();
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        // It stands for this program, of which only the fence is run here; it lets every promotion through.
-        let local = cluster::prepare(directory.path(), Some(mode), Path::new("/bin/true"))
+        let program = directory.path().join("program");
+        std::fs::write(&program, PROGRAM).unwrap();
+        let local = cluster::prepare(directory.path(), Some(mode), &program)
             .unwrap()
             .without_nodes()
             .unwrap();

@@ -8,8 +8,8 @@ use crate::placement::Cluster;
 use crate::server::ApiConfig;
 use ledger::{
     AccountId, AccountReply, ActorId, Balances, CreateTransferResult, DescribeLedgerResult,
-    EVENTS_PER_REQUEST_MAX, EventMetadata, Events, LedgerDescription, Posting, TransactionHead,
-    TransactionOutcome, Transfer, TransferId, TransferReply,
+    EVENTS_PER_REQUEST_MAX, EventMetadata, Events, LedgerDescription, Posting, TransactionError,
+    TransactionHead, TransactionOutcome, Transfer, TransferId, TransferReply,
 };
 use node::{Node, Reply, Request, RequestBody, SubmitError};
 use std::collections::{BTreeSet, HashMap};
@@ -147,14 +147,15 @@ impl Edge {
         metadata: Option<String>,
         deadline: Instant,
     ) -> Result<TransactionReply, ApiError> {
-        if matches!(head.id, 0 | u128::MAX) {
-            // The ids of the transfers derive from it: with no id of its own, two transactions would be one.
-            return Err(ApiError::NoTransaction(
-                "id: is missing and there is no Idempotency-Key, or it is 0 or 2^128 - 1".to_owned(),
-            ));
-        }
-        let transfers = ledger::split(head, postings, derive_leg_id)
-            .map_err(|error| ApiError::NoTransaction(error.to_string()))?;
+        let transfers = ledger::split(head, postings, derive_leg_id).map_err(|error| {
+            ApiError::NoTransaction(match error {
+                // An id that was not given is 0 by now.
+                TransactionError::NoId => {
+                    "id: is missing and there is no Idempotency-Key, or it is 0 or 2^128 - 1".to_owned()
+                }
+                error => error.to_string(),
+            })
+        })?;
         let metadata = metadata.map(|json| (0, json)).into_iter().collect();
         let events = self.events(transfers.clone(), metadata);
         let mut replies = self.create_transfers(caller, events, deadline).await?;

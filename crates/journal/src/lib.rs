@@ -23,6 +23,6 @@ pub use error::*;
 pub use fuzz::fuzz_decode;
 pub use header::{FORMAT_VERSION, HEADER_BYTES, Header, SALT_BYTES};
 pub use journal::*;
-pub use local::{LocalJournal, LocalOptions, Prepared, Preparer, Recovered, TornTail};
+pub use local::{LocalJournal, LocalOptions, Prepared, Preparer, Recovered, TornTail, holds_segments};
 pub use seal::{Opener, Sealer};
 pub use walk::{BlockReport, WalkSummary, walk};

@@ -244,11 +244,6 @@ impl<Read> Inbox<Read> {
         self.lock().promotion.take()
     }
 
-    /// Whether the node is to stop.
-    pub fn is_stopping(&self) -> bool {
-        self.lock().arrivals.stopping
-    }
-
     /// Whether the node follows another writer, and so takes no writes.
     pub fn follows(&self) -> bool {
         self.follows.load(Ordering::Relaxed)

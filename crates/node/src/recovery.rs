@@ -16,8 +16,6 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use storage::{KeyRing, Storage};
 
-/// What the name of a segment of the journal ends with.
-const SEGMENT_SUFFIX: &str = ".segment";
 /// Blocks decoded ahead of the replay.
 const BLOCKS_AHEAD: usize = 64;
 
@@ -99,7 +97,9 @@ impl OpenJournal {
         storage
             .sync_directory(&options.directory)
             .map_err(|source| file_error(&options.directory, source))?;
-        let keys = match holds_segments(&**storage, &layout.journal)? {
+        let is_written = journal::holds_segments(&**storage, &layout.journal)
+            .map_err(|source| file_error(&layout.journal, source))?;
+        let keys = match is_written {
             true => KeyRing::read_file(&**storage, &layout.keys)?,
             false => KeyRing::from_file(&**storage, &layout.keys)?,
         };
@@ -131,14 +131,6 @@ impl OpenJournal {
             keys: self.keys.clone(),
         }
     }
-}
-
-/// Whether anything was ever written to a journal: its key is made before.
-fn holds_segments(storage: &dyn Storage, journal: &Path) -> Result<bool, NodeError> {
-    let names = storage
-        .list(journal)
-        .map_err(|source| file_error(journal, source))?;
-    Ok(names.iter().any(|name| name.ends_with(SEGMENT_SUFFIX)))
 }
 
 /// Everything a node goes on from.

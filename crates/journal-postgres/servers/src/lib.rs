@@ -6,6 +6,7 @@
 mod process;
 mod server;
 
+pub use process::program;
 pub use server::{Mode, Server};
 
 use process::run_as_postgres;

@@ -9,7 +9,11 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, OnceLock};
 
 /// A program of PostgreSQL, where `pg_config --bindir` says.
-pub(crate) fn program(name: &str) -> PathBuf {
+///
+/// # Panics
+/// When PostgreSQL is not installed.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     let directory = DIRECTORY.get_or_init(|| {
         let output = Command::new("pg_config").arg("--bindir").output();

@@ -18,6 +18,7 @@ use ledger::Height;
 pub use prepare::{Prepared, Preparer};
 use reader::LocalReader;
 pub(crate) use recover::{Tail, judge_tail};
+pub use segment::holds_segments;
 pub(crate) use segment::{Found, PAGE_BYTES, Segment, extent, io_error, list};
 use segment::{PADDING, erase, file_name};
 use std::io;

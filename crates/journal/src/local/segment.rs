@@ -22,9 +22,21 @@ pub(crate) fn extent(body_bytes: usize) -> u64 {
     ((HEADER_BYTES + body_bytes + PADDING_BYTES_MIN) as u64).next_multiple_of(PAGE_BYTES)
 }
 
+/// What the name of a segment ends with.
+const SUFFIX: &str = ".segment";
+
 /// File name of the segment that begins at a height.
 pub(crate) fn file_name(first: Height) -> String {
-    format!("{:020}.segment", first.0)
+    format!("{:020}{SUFFIX}", first.0)
+}
+
+/// Whether anything was ever written to the journal of a directory: its key is made before.
+///
+/// # Errors
+/// As the system says.
+pub fn holds_segments(storage: &dyn Storage, directory: &Path) -> io::Result<bool> {
+    let names = storage.list(directory)?;
+    Ok(names.iter().any(|name| name.ends_with(SUFFIX)))
 }
 
 /// The segments of a directory with their first heights, in order.
@@ -33,11 +45,9 @@ pub(crate) fn list(storage: &dyn Storage, directory: &Path) -> Result<Vec<(Heigh
         .list(directory)
         .map_err(|source| io_error("list", directory, source))?;
     let mut segments = Vec::new();
-    for name in names.iter().filter(|name| name.ends_with(".segment")) {
+    for name in names.iter().filter(|name| name.ends_with(SUFFIX)) {
         let file = directory.join(name);
-        let first = name
-            .strip_suffix(".segment")
-            .and_then(|digits| digits.parse().ok());
+        let first = name.strip_suffix(SUFFIX).and_then(|digits| digits.parse().ok());
         match first.map(Height) {
             Some(first) if file_name(first) == *name => segments.push((first, file)),
             _ => return Err(JournalError::Name { file }),

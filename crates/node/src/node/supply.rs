@@ -59,7 +59,7 @@ impl Node {
     fn take_in(&self, block: Block) -> Result<Option<Block>, NodeError> {
         let shared = &self.inner.shared;
         let mut supplied = self.supplied();
-        if !shared.inbox.follows() || shared.inbox.is_stopping() {
+        if !shared.inbox.follows() || shared.inbox.stopping() {
             return Err(NodeError::NotFollowing);
         }
         if supplied.is_closed {

@@ -1,7 +1,6 @@
 //! A former primary that was rewound needs log that the new primary has no more, and that `pg_rewind` removes.
 
-use postgres_servers::{Mode, Options, Server, Servers};
-use std::path::PathBuf;
+use postgres_servers::{Mode, Options, Server, Servers, program};
 use std::process::Command;
 use std::thread;
 
@@ -24,11 +23,6 @@ fn slow_checkpoint(server: &Server) {
             fill(server, 1);
         }
     });
-}
-
-fn program(name: &str) -> PathBuf {
-    let output = Command::new("pg_config").arg("--bindir").output().unwrap();
-    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()).join(name)
 }
 
 #[test]

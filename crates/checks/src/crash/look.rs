@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use campaign::history::{Call, Heard, Observed, ObservedRow, Violation, check};
 use campaign::load::World;
 use client::{Client, Query};
-use ledger::{AccountId, CreateTransferResult, RowKind, TransferId};
+use ledger::{Account, AccountId, CreateTransferResult, RowKind, TimestampNs, TransferId};
 
 /// The most ids in one look-up, rows in one page.
 pub const PAGE: usize = 8_190;
@@ -57,9 +57,24 @@ pub fn violations(calls: &[Call], observed: &Observed) -> Vec<(Violation, Vec<Ca
         .collect()
 }
 
-/// Everything that the node shows.
+/// Everything that the node shows, all of one moment: pending transfers expire while it is looked at, so it is looked again
+/// until no row came after the accounts were read.
 pub async fn observe(client: &Client) -> Result<Observed> {
+    let mut rows = rows_after(client, TimestampNs(0)).await?;
+    loop {
+        let accounts = accounts(client).await?;
+        let last = rows.last().map_or(TimestampNs(0), |row| row.transfer.timestamp);
+        let more = rows_after(client, last).await?;
+        if more.is_empty() {
+            return Ok(Observed { rows, accounts });
+        }
+        rows.extend(more);
+    }
+}
+
+async fn rows_after(client: &Client, last: TimestampNs) -> Result<Vec<ObservedRow>> {
     let mut query = Query {
+        timestamp_min: TimestampNs(last.0 + 1),
         limit: PAGE as u32,
         oldest_first: true,
         ..Query::default()
@@ -78,9 +93,14 @@ pub async fn observe(client: &Client) -> Result<Observed> {
             credit: record.credit_balances,
             metadata: record.metadata_json,
         }));
-        let Some(next) = page.next_page else { break };
+        let Some(next) = page.next_page else {
+            return Ok(rows);
+        };
         query.page = Some(next);
     }
+}
+
+async fn accounts(client: &Client) -> Result<Vec<Account>> {
     let ids: Vec<AccountId> = World::default()
         .accounts()
         .iter()
@@ -93,8 +113,5 @@ pub async fn observe(client: &Client) -> Result<Observed> {
         ids.len() - found.len(),
         ids.len()
     );
-    Ok(Observed {
-        rows,
-        accounts: found.into_iter().map(|record| record.account).collect(),
-    })
+    Ok(found.into_iter().map(|record| record.account).collect())
 }

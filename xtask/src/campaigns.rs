@@ -1,6 +1,7 @@
 //! The long-running hunts for faults, run from `crates/checks`. Owns: their command lines.
 
 use crate::binary::{self, Beside};
+use crate::kernel::Kernel;
 use crate::process::{run, target_folder};
 use anyhow::{Context, Result};
 use std::process::Command;
@@ -141,7 +142,7 @@ pub fn crash(options: &CrashOptions, beside: Beside) -> Result<()> {
     run(&mut command)
 }
 
-/// Runs the fault campaign.
+/// Runs the fault campaign. The hosts share this machine's disk, so its kernel is set as rendered for a host.
 pub fn campaign(options: &CampaignOptions) -> Result<()> {
     let binary = if options.release {
         binary::release()?
@@ -167,6 +168,10 @@ pub fn campaign(options: &CampaignOptions) -> Result<()> {
         if wanted {
             command.arg(flag);
         }
+    }
+    let kernel = Kernel::tune()?;
+    if !options.json {
+        println!("kernel    {}", kernel.shown());
     }
     run(&mut command)
         .context("this check makes networks and gives files to other users, so it must be run by root")

@@ -12,6 +12,7 @@ mod budget;
 mod campaigns;
 mod documents;
 mod edges;
+mod kernel;
 mod machine;
 mod markdown;
 mod node;

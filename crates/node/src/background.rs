@@ -3,10 +3,11 @@
 
 use crate::NodeError;
 use crate::inbox::Room;
+use crate::indexer::ToIndexer;
 use crate::pace::Rests;
 use crate::priority::Priority;
+use crate::shared::Shared;
 use crate::snapshots::SnapshotPosition;
-use crate::threads::{Shared, ToIndexer};
 use crossbeam_channel::{Receiver, Sender};
 use history::{HistoryError, Job, Pace};
 use journal::{JournalError, Prepared, Preparer};

@@ -5,11 +5,13 @@
 
 use crate::NodeError;
 use crate::inbox::{Arrivals, Promotion};
+use crate::indexer::{Durable, ToIndexer, hand_to_indexer};
 use crate::priority::Priority;
 use crate::reads::Read;
 use crate::recent::memory_bytes;
 use crate::sequencer::{Followed, Sequencer};
-use crate::threads::{Durable, SequencerLoop, Shared, ToIndexer, hand_to_indexer};
+use crate::sequencing::SequencerLoop;
+use crate::shared::Shared;
 use crossbeam_channel::Sender;
 use history::Reader;
 use journal::{Block, Head};

@@ -7,10 +7,12 @@ mod background;
 mod books;
 mod bounds;
 mod clock;
+mod committer;
 mod error;
 mod follower;
 mod handle;
 mod inbox;
+mod indexer;
 mod metadata;
 mod metrics;
 mod node;
@@ -22,9 +24,10 @@ mod recent;
 mod recovery;
 mod running;
 mod sequencer;
+mod sequencing;
+mod shared;
 mod snapshots;
 mod spent;
-mod threads;
 mod trial;
 mod verify;
 
@@ -46,12 +49,15 @@ pub use verify::{VerifyReport, VerifyStage, verify};
 /// Everyone else uses [`Node`].
 pub mod parts {
     pub use crate::background::{Background, Chore, Chores, DiskWatch};
+    pub use crate::committer::announce;
     pub use crate::follower::{Follower, Step};
     pub use crate::inbox::{Promotion, Room};
+    pub use crate::indexer::{IndexerLoop, ToIndexer};
     pub use crate::reads::{FoundAccount, Read, ReadAnswer, State};
     pub use crate::recovery::{
         OpenJournal, Reading, Recovered, apply_block, discard_damaged_index, recover, run_flushes,
     };
     pub use crate::sequencer::{Batch, Sequencer};
-    pub use crate::threads::{IndexerLoop, SequencerLoop, Shared, ToIndexer, Turn, announce};
+    pub use crate::sequencing::{SequencerLoop, Turn};
+    pub use crate::shared::Shared;
 }

@@ -16,7 +16,7 @@ use crate::reads::{Read, State};
 use crate::recent::SealedFeed;
 use crate::recovery::{OpenJournal, Reading, Source, recover};
 use crate::running::{Beginning, LostTerm, Outside, Running, start};
-use crate::threads::Shared;
+use crate::shared::Shared;
 use crate::{Bounds, NodeError, NodeOptions, ReadError, Reply, Request, Status, SubmitError, trial};
 use history::Reader;
 use journal::{BlockReader, Term, WriterId};

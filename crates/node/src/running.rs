@@ -1,15 +1,21 @@
 //! The threads of one node. Owns: their start, what they hold of each other, and the order in which they end.
+//!
+//! A block travels sequencer → committer → indexer. `sequencer` applies, `journal` makes durable and answers, `history` indexes,
+//! `flush` and `merge` (low priority) write runs and snapshots and merge runs, `disk` prepares segments and watches for room.
+//! Nothing slower than one append runs on the first two.
 
 use crate::background::{Background, Chores, DiskWatch};
 use crate::clock::SystemClock;
+use crate::committer::Committer;
+use crate::error::stop_process;
 use crate::follower::{Follower, run_follower};
 use crate::inbox::Promotion;
+use crate::indexer::{OUTLIVES, ToIndexer, run_indexer};
 use crate::pace::Rests;
 use crate::recovery::{Layout, Recovered, discard_damaged_index, run_flushes};
 use crate::sequencer::Sequencer;
-use crate::threads::{
-    self, Committer, INDEX_BACKLOG_MAX, MERGE_BACKLOG_MAX, OUTLIVES, SequencerLoop, Shared, ToIndexer,
-};
+use crate::sequencing::{SequencerLoop, run_sequencer};
+use crate::shared::{INDEX_BACKLOG_MAX, MERGE_BACKLOG_MAX, Shared};
 use crate::{NodeError, NodeOptions};
 use crossbeam_channel::Sender;
 use history::Reader;
@@ -133,24 +139,24 @@ pub fn start(
             lost_term();
         }
     });
-    let indexer = threads::spawn("history", &last_words, move || {
-        threads::run_indexer(writer, &from_committer, &Chores { flushes, merges }, &for_indexer)
+    let indexer = spawn("history", &last_words, move || {
+        run_indexer(writer, &from_committer, &Chores { flushes, merges }, &for_indexer)
     })?;
-    let flusher = threads::spawn("flush", &last_words, move || {
+    let flusher = spawn("flush", &last_words, move || {
         let shared = &*to_flusher;
         let rests = || Rests::new(&shared.index_backlog, INDEX_BACKLOG_MAX, &shared.stopping);
         flusher.run(&to_flush, &from_flusher, rests)
     })?;
-    let merger = threads::spawn("merge", &last_words, move || {
+    let merger = spawn("merge", &last_words, move || {
         let shared = &*to_merger;
         let rests = || Rests::new(&shared.merge_backlog, MERGE_BACKLOG_MAX, &shared.stopping);
         merger.run(&to_merge, &from_merger, rests)
     })?;
-    let disk = threads::spawn("disk", &last_words, move || {
+    let disk = spawn("disk", &last_words, move || {
         disk_watch.run(&to_disk, &disk_stopped)
     })?;
     let words = last_words.clone();
-    let sequencer = threads::spawn("sequencer", &last_words, move || {
+    let sequencer = spawn("sequencer", &last_words, move || {
         live(
             sequencer,
             archive,
@@ -199,12 +205,31 @@ fn live(
     let (large_batches, batches) = crossbeam_channel::bounded(1);
     let commits = Arc::new(Committer::new(journal, term, is_far, indexer.clone()));
     let (commits_large, to_committer) = (commits.clone(), shared.clone());
-    let committer = threads::spawn("journal", last_words, move || {
+    let committer = spawn("journal", last_words, move || {
         commits_large.run(&batches, &to_committer)
     })?;
     shared.inbox.set_follows(false);
-    threads::run_sequencer(sequencer, shared, clock, &commits, &large_batches)?;
+    run_sequencer(sequencer, shared, clock, &commits, &large_batches)?;
     drop(large_batches);
     committer.join().expect("a thread that fails stops the process");
     Ok(())
+}
+
+/// Starts a named thread; a fault in it stops the process, once `last_words` was told of it.
+fn spawn<T: Send + 'static>(
+    name: &str,
+    last_words: &LastWords,
+    body: impl FnOnce() -> Result<T, NodeError> + Send + 'static,
+) -> Result<JoinHandle<T>, NodeError> {
+    let last_words = last_words.clone();
+    let run = move || {
+        body().unwrap_or_else(|error| {
+            last_words(&error);
+            stop_process(&error)
+        })
+    };
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(NodeError::Thread)
 }

@@ -6,7 +6,7 @@
 use super::{Node, random_u128};
 use crate::clock::Clock;
 use crate::inbox::{Promotion, Room};
-use crate::{NodeError, threads::Shared};
+use crate::{NodeError, shared::Shared};
 use journal::{AppendError, Block, Head, Journal, Term, WriterId};
 use ledger::{Height, TimestampNs};
 use std::io;

@@ -2,7 +2,7 @@
 
 use super::Node;
 use crate::clock::Clock;
-use crate::threads::INDEX_BACKLOG_MAX;
+use crate::shared::INDEX_BACKLOG_MAX;
 use crate::{NodeError, NodeOptions, Source};
 use journal::{
     AppendError, Block, BlockReader, BlockScan, Draft, Head, Journal, JournalError, Opener, Sealer, ShardId,

@@ -1,13 +1,18 @@
 //! What the sequencer holds back while the index is behind, turn by turn.
 
 use super::*;
+use crate::indexer::{Durable, hand_to_indexer};
 use crate::recovery::{OpenJournal, Reading, recover};
-use crate::{Request, RequestBody};
+use crate::shared::INDEX_BACKLOG_MAX;
+use crate::{NodeOptions, Request, RequestBody};
+use journal::Head;
 use ledger::{
-    Account, AccountId, ActorId, Amount, Code, Events, LedgerId, TimestampNs, Transfer, TransferFlags,
-    TransferId,
+    Account, AccountId, ActorId, Amount, Code, Events, LedgerId, Outcome, RowNumber, TimestampNs, Transfer,
+    TransferFlags, TransferId,
 };
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 use storage::Storage;
 use storage::faulty::FaultyStorage;
 
@@ -119,7 +124,10 @@ fn accounts_count_as_much_as_rows_for_what_the_index_is_behind() {
     node.submit(hold());
     let outcomes = node.turn().expect("a block");
     let durable = Durable::new(&Head::default(), outcomes, RowNumber(1), None);
-    assert_eq!(durable.records, 2 + 1, "two accounts and a row");
+    let (indexer, _arrivals) = crossbeam_channel::unbounded();
+    hand_to_indexer(durable, &indexer, &node.shared);
+    let lag = node.shared.index_lag_rows.load(Ordering::Relaxed);
+    assert_eq!(lag, 2 + 1, "two accounts and a row");
 }
 
 #[test]

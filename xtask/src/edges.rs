@@ -88,8 +88,18 @@ const RULES: &[Rule] = &[
         never: &["axum", "tonic", "hyper"],
     },
     Rule {
+        package: "wire",
+        may_reach: &["ledger"],
+        never: &["axum"],
+    },
+    Rule {
+        package: "client",
+        may_reach: &["ledger", "wire"],
+        never: &["axum"],
+    },
+    Rule {
         package: "api",
-        may_reach: &["ledger", "storage", "journal", "history", "node"],
+        may_reach: &["ledger", "wire", "storage", "journal", "history", "node"],
         never: &[],
     },
     Rule {
@@ -100,6 +110,7 @@ const RULES: &[Rule] = &[
             "journal",
             "history",
             "node",
+            "wire",
             "api",
             "journal-postgres",
             "etcd",

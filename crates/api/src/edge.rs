@@ -2,7 +2,6 @@
 //! Must not: know of JSON, protobuf or HTTP.
 
 use crate::error::{ApiError, Place};
-use crate::idempotency::derive_leg_id;
 use crate::metrics::Metrics;
 use crate::placement::Cluster;
 use crate::server::ApiConfig;
@@ -17,6 +16,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
+use wire::derive_leg_id;
 
 /// Who calls, put into every request by the listener. Until users arrive everyone is [`Caller::LOCAL`].
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,6 @@
 //! What a client sees when there is no answer. Owns: the one error type of the edges, its stable codes, and its two
 //! renderings (RFC 9457 problem documents, gRPC statuses). Must not: carry text meant for operators.
 
-use crate::wire::v1;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -10,6 +9,7 @@ use node::{ReadError, SubmitError};
 use serde::Serialize;
 use std::time::Duration;
 use tonic::{Code, Status};
+use wire::{ERROR_CODE, OUTCOME, RETRY_AFTER_MS, v1};
 
 /// Which part of a request is at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -295,13 +295,6 @@ impl IntoResponse for ApiError {
         response
     }
 }
-
-/// gRPC trailer: milliseconds to wait before trying again.
-pub const RETRY_AFTER_MS: &str = "retry-after-ms";
-/// gRPC trailer: the stable code.
-pub const ERROR_CODE: &str = "shanraq-code";
-/// gRPC trailer: `unknown` or `nothing_done`.
-pub const OUTCOME: &str = "shanraq-outcome";
 
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {

@@ -15,9 +15,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::time::Duration;
 use tonic::Status;
+use wire::CONSISTENCY;
 
-/// Which promise a read is to keep: `linearizable` (the default), `bounded; max-age-ms=N`, or `any`.
-pub const CONSISTENCY: HeaderName = HeaderName::from_static("shanraq-consistency");
 /// Who passed a request on; it is not passed on again.
 const FORWARDED_BY: HeaderName = HeaderName::from_static("shanraq-forwarded-by");
 /// When to ask again while there is no writer.
@@ -137,7 +136,7 @@ fn consistency(headers: &HeaderMap, bounds: &LiveBounds) -> Result<Consistency, 
         Ok("any") => Ok(Consistency::Any),
         text => text.ok().and_then(bounded).ok_or_else(|| {
             ApiError::field(
-                Where::Header("shanraq-consistency"),
+                Where::Header(CONSISTENCY),
                 "must be linearizable, any, or bounded; max-age-ms=N",
             )
         }),
@@ -306,7 +305,7 @@ mod tests {
             "any; max-age-ms=1",
         ] {
             let refused = read(wrong).unwrap_err().to_string();
-            assert!(refused.contains("shanraq-consistency"), "{wrong}: {refused}");
+            assert!(refused.contains(CONSISTENCY), "{wrong}: {refused}");
         }
     }
 }

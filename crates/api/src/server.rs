@@ -30,9 +30,6 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-/// The largest request that a node takes unless it is told otherwise, in bytes.
-pub const REQUEST_BYTES_MAX: usize = 8 << 20;
-
 /// Bounds of the edges. The defaults are fit for production.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
@@ -55,7 +52,7 @@ impl Default for ApiConfig {
         Self {
             bounds: Arc::default(),
             settings: Arc::default(),
-            max_request_bytes: REQUEST_BYTES_MAX,
+            max_request_bytes: wire::REQUEST_BYTES_MAX,
             max_connections: 4_096,
             head_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),

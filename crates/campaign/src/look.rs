@@ -3,13 +3,13 @@
 use crate::history::{NamedState, Observed, ObservedRow};
 use crate::load::World;
 use anyhow::{Context, Result, ensure};
-use api::convert::{account_from_wire, balances_from_wire, transfer_from_wire};
-use api::wire::v1;
-use api::wire::v1::ledger_client::LedgerClient;
 use ledger::{Account, Balances, RowKind};
 use std::time::Duration;
 use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
+use wire::convert::{account_from_wire, balances_from_wire, transfer_from_wire};
+use wire::v1;
+use wire::v1::ledger_client::LedgerClient;
 
 /// Rows in one page.
 const PAGE: u32 = 8_190;
@@ -116,7 +116,7 @@ impl Looker {
         let mut request = Request::new(message);
         if self.view == View::Own {
             let any = "any".parse().expect("it is ASCII");
-            request.metadata_mut().insert("shanraq-consistency", any);
+            request.metadata_mut().insert(wire::CONSISTENCY, any);
         }
         request
     }

@@ -5,9 +5,6 @@
 
 use crate::work::{Batch, Body, Sharer, Waiters, Work};
 use crate::{Error, Options, repeat};
-use api::convert;
-use api::wire::v1::ledger_client::LedgerClient;
-use api::wire::v1::{self, submit_reply};
 use futures::future::BoxFuture;
 use ledger::EVENTS_PER_REQUEST_MAX;
 use std::collections::VecDeque;
@@ -20,6 +17,9 @@ use tokio::time::{Sleep, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
+use wire::convert;
+use wire::v1::ledger_client::LedgerClient;
+use wire::v1::{self, submit_reply};
 
 /// How long the server may take to accept a stream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,13 +1,13 @@
 //! The change feed. Owns: blocks in the ledger's types.
 
 use crate::{Client, Error};
-use api::convert;
-use api::wire::v1::{self, feed_entry};
 use ledger::{
     Account, ActorId, CreateAccountResult, CreateTransferResult, DescribeLedgerResult, Height,
     LedgerDescription, TimestampNs, Transfer, TransferId,
 };
 use tonic::Streaming;
+use wire::convert;
+use wire::v1::{self, feed_entry};
 
 /// A final block.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,8 +18,6 @@ pub use feed::{Block, Change, Entry, Feed};
 pub use ledger;
 pub use reads::{AccountRecord, Page, Query, Sides, TransferRecord, TrialBalance, TrialBalanceLine};
 
-use api::derive_leg_id;
-use api::wire::v1::ledger_client::LedgerClient;
 use ledger::{
     Account, AccountReply, DescribeLedgerResult, LedgerDescription, Posting, TransactionHead,
     TransactionOutcome, Transfer, TransferReply,
@@ -27,6 +25,8 @@ use ledger::{
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tonic::transport::{Channel, Endpoint};
+use wire::derive_leg_id;
+use wire::v1::ledger_client::LedgerClient;
 use work::{Body, Waiters, Work};
 
 /// How a client behaves.

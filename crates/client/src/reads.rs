@@ -1,9 +1,6 @@
 //! Look-ups and queries. Owns: what they give back, and their repeats (reading again is always safe).
 
 use crate::{Client, Error};
-use api::convert;
-use api::wire::v1;
-use api::wire::v1::ledger_client::LedgerClient;
 use ledger::{
     Account, AccountId, Balances, Code, Height, LedgerDescription, LedgerId, TimestampNs, Transfer,
     TransferId,
@@ -12,6 +9,9 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
+use wire::convert;
+use wire::v1;
+use wire::v1::ledger_client::LedgerClient;
 
 /// An account and its metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,7 +246,7 @@ impl Client {
             }
             let asked = status
                 .metadata()
-                .get(api::RETRY_AFTER_MS)
+                .get(wire::RETRY_AFTER_MS)
                 .and_then(|value| value.to_str().ok()?.parse().ok())
                 .map_or(READ_PAUSE, Duration::from_millis);
             if Instant::now() + asked >= deadline {

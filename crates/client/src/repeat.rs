@@ -7,8 +7,6 @@
 use crate::Error;
 use crate::reads::{AccountRecord, TransferRecord, account_record, transfer_record};
 use crate::work::Metadata;
-use api::wire::v1;
-use api::wire::v1::ledger_client::LedgerClient;
 use ledger::{
     Account, AccountFlags, AccountId, AccountReply, Balances, CreateAccountResult, CreateTransferResult,
     EVENTS_PER_REQUEST_MAX, Transfer, TransferFlags, TransferReply,
@@ -17,6 +15,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 use tonic::transport::Channel;
+use wire::v1;
+use wire::v1::ledger_client::LedgerClient;
 
 /// How long a look-up may take, beyond the call's deadline if need be: the answer to the chain itself is there by then.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -172,7 +172,7 @@ fn same_metadata(metadata: &Metadata, at: usize, stored: Option<&str>) -> bool {
         .map(|place| metadata[place].1.as_str())
         .filter(|json| !json.is_empty());
     match (given, stored) {
-        (Some(given), Some(stored)) => api::compact_metadata(given).is_ok_and(|given| given == stored),
+        (Some(given), Some(stored)) => wire::metadata::compact(given).is_ok_and(|given| given == stored),
         (given, stored) => given.is_none() && stored.is_none(),
     }
 }

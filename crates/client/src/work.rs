@@ -1,8 +1,6 @@
 //! What waits to be sent and what is under way. Owns: requests, those who wait for them, and their deadlines.
 
 use crate::Error;
-use api::wire::v1::{self, submit_request};
-use api::{REQUEST_BYTES_MAX, convert};
 use ledger::{
     Account, AccountReply, DescribeLedgerResult, EVENTS_PER_REQUEST_MAX, LedgerDescription, Transfer,
     TransferFlags, TransferReply,
@@ -10,6 +8,8 @@ use ledger::{
 use prost::Message;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use wire::v1::{self, submit_request};
+use wire::{REQUEST_BYTES_MAX, convert};
 
 /// Metadata of the events that have some, by rising index.
 pub(crate) type Metadata = Vec<(usize, String)>;

@@ -6,8 +6,6 @@
 
 use crate::MemberError;
 use crate::reports::Reports;
-use api::wire::members::members_client::MembersClient;
-use api::wire::members::{ClockReply, ClockRequest, ReportsRequest};
 use election::{BootTime, Elector, Present};
 use futures::future::join_all;
 use journal_postgres::{ConnectOptions, look_at_primary};
@@ -18,6 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
+use wire::members::members_client::MembersClient;
+use wire::members::{ClockReply, ClockRequest, ReportsRequest};
 
 /// How often the others are asked.
 const ASK: Duration = Duration::from_millis(500);

@@ -6,8 +6,6 @@ use crate::MemberError;
 use crate::freshness::Freshness;
 use crate::member::Whereabouts;
 use api::WriterPlace as Place;
-use api::wire::members::members_client::MembersClient;
-use api::wire::members::{BlocksRequest, ConfirmRequest};
 use election::BootTime;
 use journal::{Block, HEADER_BYTES, Header, Opener};
 use ledger::Height;
@@ -18,6 +16,8 @@ use std::time::Duration;
 use storage::KeyRing;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
+use wire::members::members_client::MembersClient;
+use wire::members::{BlocksRequest, ConfirmRequest};
 
 /// The largest sealed block, and some.
 const MESSAGE_BYTES_MAX: usize = 300 << 20;

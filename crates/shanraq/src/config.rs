@@ -220,7 +220,7 @@ impl Default for ServerConfig {
             default_timeout_ms: bounds.default_timeout_ms,
             timeout_max_ms: bounds.timeout_max_ms,
             bounded_age_max_ms: bounds.bounded_age_max_ms,
-            request_bytes_max: api::REQUEST_BYTES_MAX,
+            request_bytes_max: wire::REQUEST_BYTES_MAX,
             connections_max: 4_096,
         }
     }

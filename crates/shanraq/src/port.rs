@@ -2,8 +2,6 @@
 
 use crate::remote::Remote;
 use anyhow::Error;
-use api::convert::{self, ConvertError};
-use api::wire::v1 as proto;
 use ledger::{
     Account, AccountId, AccountReply, DescribeLedgerResult, LedgerDescription, RowKind, RowNumber,
     TimestampNs, TransferReply,
@@ -11,6 +9,8 @@ use ledger::{
 use payments::{
     BalanceReading, EntryPage, EntryRow, LedgerPort, NewAccount, NewTransfer, PortError, StatementPort,
 };
+use wire::convert::{self, ConvertError};
+use wire::v1 as proto;
 
 /// See the module. Every id of an import derives from its file, so repeating a call is safe.
 pub struct GrpcPort {

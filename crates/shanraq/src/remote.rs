@@ -1,8 +1,6 @@
 //! The command line's way to a running node, over gRPC. Owns: connecting, waiting and printing.
 
 use anyhow::{Context, Result, bail};
-use api::convert;
-use api::wire::v1 as proto;
 use clap::Args;
 use ledger::{Balances, TimestampNs};
 use proto::ledger_client::LedgerClient;
@@ -11,6 +9,8 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
+use wire::convert;
+use wire::v1 as proto;
 
 /// Answers may be this large.
 const ANSWER_BYTES_MAX: usize = 32 << 20;

@@ -1,15 +1,15 @@
 //! The change feed. Owns: blocks in protobuf.
 
-use crate::convert;
 use crate::edge::Edge;
 use crate::error::ApiError;
-use crate::wire::v1::{self, feed_entry};
 use futures::Stream;
 use journal::{Block, Entry, Results};
 use ledger::{CommandBody, Height};
 use std::pin::Pin;
 use std::time::Duration;
 use tonic::Status;
+use wire::convert;
+use wire::v1::{self, feed_entry};
 
 /// What the call answers with.
 pub(crate) type Blocks = Pin<Box<dyn Stream<Item = Result<v1::FeedBlock, Status>> + Send>>;

@@ -2,16 +2,16 @@
 
 use crate::edge::Edge;
 use crate::placement::{Place, no_writer};
-use crate::wire::members::members_server::{Members, MembersServer};
-use crate::wire::members::{
-    BlocksRequest, ClockReply, ClockRequest, ConfirmReply, ConfirmRequest, ReportsReply, ReportsRequest,
-    SealedBlock,
-};
 use futures::Stream;
 use ledger::Height;
 use node::{Clock, SystemClock};
 use std::pin::Pin;
 use tonic::{Request, Response, Status};
+use wire::members::members_server::{Members, MembersServer};
+use wire::members::{
+    BlocksRequest, ClockReply, ClockRequest, ConfirmReply, ConfirmRequest, ReportsReply, ReportsRequest,
+    SealedBlock,
+};
 
 /// The service, for the router.
 pub(crate) fn service(edge: Edge) -> MembersServer<Service> {

@@ -7,10 +7,7 @@ mod submit;
 
 use crate::edge::{Caller, Edge, check_count};
 use crate::error::{ApiError, Place};
-use crate::idempotency::derive_id;
-use crate::wire::v1::ledger_server::{Ledger, LedgerServer};
-use crate::wire::v1::{self, posting};
-use crate::{convert, metadata, metrics};
+use crate::metrics;
 use ledger::{
     Account, AccountId, Amount, Code, Events, LedgerDescription, LedgerId, Posting, Side, TransactionHead,
     TransactionOutcome, Transfer, TransferId,
@@ -19,6 +16,10 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
+use wire::derive_id;
+use wire::v1::ledger_server::{Ledger, LedgerServer};
+use wire::v1::{self, posting};
+use wire::{convert, metadata};
 
 type Answer<T> = Result<Response<T>, Status>;
 

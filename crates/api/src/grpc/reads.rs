@@ -1,14 +1,14 @@
 //! The calls that read. Owns: filters and pages in protobuf.
 
 use super::{Service, account_ids, field, transfer_ids};
-use crate::convert;
 use crate::error::{ApiError, Place};
 use crate::rest::{PageKind, page_from, page_token};
-use crate::wire::v1;
 use history::{Filter, Order};
 use ledger::{AccountId, Code, LedgerId, RowKind, TimestampNs};
 use node::{AccountEntries, AccountView, Page, TransferView};
 use tonic::Request;
+use wire::convert;
+use wire::v1;
 
 impl Service {
     pub(super) async fn read_accounts(

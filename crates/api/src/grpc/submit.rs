@@ -7,7 +7,6 @@
 use super::{accounts, accounts_reply, description, field, transfers, transfers_reply};
 use crate::edge::{Caller, Edge, Pending};
 use crate::error::ApiError;
-use crate::wire::v1::{self, submit_reply, submit_request};
 use futures::Stream;
 use ledger::EVENTS_PER_REQUEST_MAX;
 use node::{Reply, RequestBody};
@@ -16,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::{Status, Streaming};
+use wire::v1::{self, submit_reply, submit_request};
 
 /// Requests of one stream under way at once.
 const REQUESTS_MAX: usize = 1_024;

@@ -172,7 +172,7 @@ impl<'a> Value<'a> {
 
     /// Metadata in the form in which it is kept.
     pub(crate) fn metadata(self, path: &Path<'_>) -> Result<String, ApiError> {
-        crate::metadata::compact_valid(self.text()).map_err(|detail| path.fail(detail))
+        wire::metadata::compact_valid(self.text()).map_err(|detail| path.fail(detail))
     }
 }
 

@@ -5,7 +5,6 @@ use super::requests::{self, Batch};
 use super::{openapi, params, views};
 use crate::edge::{Caller, Edge};
 use crate::error::ApiError;
-use crate::idempotency::derive_id;
 use crate::placement::Place as WriterPlace;
 use axum::Extension;
 use axum::body::{Body, Bytes, to_bytes};
@@ -16,6 +15,7 @@ use ledger::{AccountId, LedgerId, TimestampNs, TransactionOutcome, TransferId};
 use node::{AccountEntries, Page};
 use serde::Serialize;
 use std::time::Instant;
+use wire::derive_id;
 
 type Answer = Result<Response, ApiError>;
 

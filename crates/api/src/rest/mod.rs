@@ -80,5 +80,5 @@ pub(crate) fn fuzz(kind: u8, bytes: &[u8]) {
 }
 
 fn split(read: &requests::Transaction) {
-    let _ = ledger::split(&read.head, &read.postings, crate::idempotency::derive_leg_id);
+    let _ = ledger::split(&read.head, &read.postings, wire::derive_leg_id);
 }

@@ -2,10 +2,10 @@
 //! tests hold it against the fields that are read, the flags, the result codes and the routes that are counted.
 
 use super::requests::{ACCOUNT, DESCRIPTION, POSTING, QUERY, TRANSACTION, TRANSFER};
-use crate::flags;
 use ledger::{CreateAccountResult, CreateTransferResult, DescribeLedgerResult, EVENTS_PER_REQUEST_MAX};
 use serde_json::{Map, Value, json};
 use std::sync::OnceLock;
+use wire::flags;
 
 /// Stands for a number that `serde_json` cannot hold, until the document is text.
 const U128_MAX: &str = "@u128-max@";

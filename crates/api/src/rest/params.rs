@@ -194,7 +194,7 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&[u8]>, ApiE
         return Ok(None);
     };
     let bytes = value.as_bytes();
-    let fits = (1..=crate::idempotency::KEY_BYTES_MAX).contains(&bytes.len());
+    let fits = (1..=wire::KEY_BYTES_MAX).contains(&bytes.len());
     if !fits || !bytes.iter().all(|b| (0x20..0x7f).contains(b)) || values.next().is_some() {
         let place = Place::Header("Idempotency-Key");
         return Err(ApiError::field(

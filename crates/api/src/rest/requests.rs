@@ -4,11 +4,11 @@ use super::body::{Path, Value, parse};
 use super::page::{self, Kind};
 use super::time;
 use crate::error::ApiError;
-use crate::flags;
 use ledger::{
     Account, AccountFlags, AccountId, Amount, Balances, Code, EVENTS_PER_REQUEST_MAX, LedgerDescription,
     LedgerId, Posting, Side, TimestampNs, TransactionHead, Transfer, TransferFlags, TransferId,
 };
+use wire::flags;
 
 /// Fields of an account.
 pub(crate) const ACCOUNT: [&str; 13] = [

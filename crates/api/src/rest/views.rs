@@ -2,13 +2,13 @@
 
 use super::page::{self, Kind};
 use crate::error::ApiError;
-use crate::flags;
 use crate::placement::Place as WriterPlace;
 use crate::settings::SettingsStatus;
 use ledger::{AccountReply, Balances, LedgerDescription, RowKind, TransferReply};
 use node::{AccountView, BalanceAt, Page, Status, TransferView, TrialBalance, TrialBalanceLine};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
+use wire::flags;
 
 /// A number as a decimal string.
 pub(crate) struct Text(pub u128);

@@ -1,14 +1,14 @@
 //! Connections and what is counted of them, against a real node.
 
 use crate::support::Server;
-use api::wire::members::ClockRequest;
-use api::wire::members::members_client::MembersClient;
 use api::{ApiConfig, Members, WriterPlace};
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use wire::members::ClockRequest;
+use wire::members::members_client::MembersClient;
 
 /// By then it is certain that nothing comes.
 const LONG: Duration = Duration::from_secs(60);

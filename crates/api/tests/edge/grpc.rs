@@ -1,12 +1,12 @@
 //! gRPC as a client sees it, against a real node.
 
 use crate::support::Server;
-use api::wire::v1::ledger_client::LedgerClient;
-use api::wire::v1::{self, CreateTransferResult, submit_reply, submit_request};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Streaming};
+use wire::v1::ledger_client::LedgerClient;
+use wire::v1::{self, CreateTransferResult, submit_reply, submit_request};
 
 async fn connect(server: &Server) -> LedgerClient<Channel> {
     let mut client = LedgerClient::connect(format!("http://{}", server.address))
@@ -153,8 +153,8 @@ async fn errors_carry_their_code_and_whether_anything_was_done() {
     };
     let status = client.account_balance(request).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
-    assert_eq!(status.metadata().get(api::ERROR_CODE).unwrap(), "API-0007");
-    assert_eq!(status.metadata().get(api::OUTCOME).unwrap(), "nothing_done");
+    assert_eq!(status.metadata().get(wire::ERROR_CODE).unwrap(), "API-0007");
+    assert_eq!(status.metadata().get(wire::OUTCOME).unwrap(), "nothing_done");
     let status = client
         .create_transfers(v1::CreateTransfersRequest::default())
         .await

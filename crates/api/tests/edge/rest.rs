@@ -93,7 +93,7 @@ async fn an_idempotency_key_makes_a_repeat_harmless() {
         .send("POST", "/v1/transfers", &headers, body.as_bytes())
         .await
         .ok();
-    let derived = api::derive_id(ledger::ActorId(0), b"invoice 9", 0).to_string();
+    let derived = wire::derive_id(ledger::ActorId(0), b"invoice 9", 0).to_string();
     assert_eq!(first["results"][0]["id"], derived);
     assert_eq!(first["results"][0]["result"], "created");
     for index in 0..2 {
@@ -122,7 +122,7 @@ async fn a_transaction_is_applied_as_a_whole_and_its_repeat_says_so() {
     let first = server.post("/v1/transactions", &transaction(50, 6)).await.ok();
     assert_eq!(first["result"], "committed");
     assert_eq!(first["transfers"].as_array().unwrap().len(), 2);
-    let leg = api::derive_leg_id(50, 1).to_string();
+    let leg = wire::derive_leg_id(50, 1).to_string();
     assert_eq!(first["transfers"][1]["id"], leg);
     let again = server.post("/v1/transactions", &transaction(50, 6)).await.ok();
     assert_eq!(again["result"], "already_committed");

@@ -9,15 +9,15 @@ use crate::process::NodeProcess;
 use ::campaign::history::{Call, Heard, Violation};
 use ::campaign::load::{Load, World};
 use anyhow::{Context, Result, ensure};
-use api::convert::transfer_to_wire;
-use api::wire::v1;
-use api::wire::v1::ledger_client::LedgerClient;
 use client::Client;
 use ledger::{AccountId, Amount, Code, LedgerId, Transfer, TransferId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
+use wire::convert::transfer_to_wire;
+use wire::v1;
+use wire::v1::ledger_client::LedgerClient;
 
 /// Two segments of the journal, the index, snapshots, and some room for the filler.
 const MOUNT_BYTES: u64 = 288 << 20;
@@ -217,8 +217,8 @@ impl Campaign {
         };
         let trailer = |name| status.metadata().get(name).and_then(|value| value.to_str().ok());
         let is_clear = status.code() == tonic::Code::Unavailable
-            && trailer(api::ERROR_CODE) == Some("API-0011")
-            && trailer(api::RETRY_AFTER_MS).is_some();
+            && trailer(wire::ERROR_CODE) == Some("API-0011")
+            && trailer(wire::RETRY_AFTER_MS).is_some();
         ensure!(is_clear, "a write on a full disk was answered {status:?}");
         Ok(())
     }

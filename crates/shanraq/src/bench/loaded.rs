@@ -7,12 +7,12 @@ use super::traffic::{ACCOUNTS, Ids, Shape, Traffic};
 use super::workloads::{BATCH, Bench, bar, create_accounts, load};
 use super::{BenchArgs, Report};
 use anyhow::Result;
-use api::wire::v1 as proto;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use wire::v1 as proto;
 
 /// Throughput by the million, with random ids.
 pub async fn growth(args: &BenchArgs) -> Result<Report> {

@@ -8,13 +8,13 @@ use super::traffic::{ACCOUNTS, Ids, Shape, Traffic};
 use super::workloads::Bench;
 use super::{Report, Workload};
 use anyhow::Result;
-use api::wire::v1 as proto;
 use proto::ledger_client::LedgerClient;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tonic::transport::Channel;
+use wire::v1 as proto;
 
 /// Offered in open loop.
 const OPEN_RATE: u64 = 100_000;

@@ -7,7 +7,6 @@
 use super::histogram::Latencies;
 use super::traffic::Traffic;
 use anyhow::{Context, Result, anyhow, bail};
-use api::wire::v1 as proto;
 use proto::ledger_client::LedgerClient;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -16,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
+use wire::v1 as proto;
 
 /// The code of `created` on the wire.
 const CREATED: i32 = proto::CreateTransferResult::Created as i32;

@@ -1,8 +1,8 @@
 //! What a benchmark asks for (pure). Owns: accounts and transfers by seed.
 
-use api::wire::v1 as proto;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use wire::v1 as proto;
 
 /// Accounts that most workloads use.
 pub const ACCOUNTS: u64 = 10_000;

@@ -7,13 +7,13 @@ use super::traffic::{self, ACCOUNTS, Ids, Shape, Traffic};
 use super::{BenchArgs, Machine, Report, Workload, engine, loaded, open};
 use crate::config::{Config, DurabilityConfig};
 use anyhow::{Context, Result, ensure};
-use api::wire::v1 as proto;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use proto::ledger_client::LedgerClient;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::transport::Channel;
+use wire::v1 as proto;
 
 /// The largest request.
 pub const BATCH: usize = 8_190;

@@ -2,11 +2,11 @@
 
 use crate::remote::{self, Remote, RemoteArgs};
 use anyhow::{Context, Result, bail, ensure};
-use api::convert;
-use api::wire::v1 as proto;
 use clap::{Args, Subcommand};
 use ledger::{Account, AccountFlags, AccountId, Code, LedgerId};
 use serde_json::json;
+use wire::convert;
+use wire::v1 as proto;
 
 /// Create accounts, show them, their transfers and balances.
 #[derive(Debug, Args)]

@@ -1,8 +1,6 @@
 //! `shanraq cluster report`: what the last changes of the writer came to. Owns: asking the nodes, and how a report is printed.
 
 use anyhow::{Context, Result, bail};
-use api::wire::members::ReportsRequest;
-use api::wire::members::members_client::MembersClient;
 use clap::Args;
 use cluster::{Local, Role};
 use serde_json::Value;
@@ -10,6 +8,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use tonic::transport::Endpoint;
+use wire::members::ReportsRequest;
+use wire::members::members_client::MembersClient;
 
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);

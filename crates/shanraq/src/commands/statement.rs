@@ -5,13 +5,13 @@ use crate::port::GrpcPort;
 use crate::progress::Bar;
 use crate::remote::Remote;
 use anyhow::{Context, Result, ensure};
-use api::wire::v1 as proto;
 use clap::{Args, ValueEnum};
 use ledger::{AccountId, TimestampNs};
 use payments::{AccountKind, AccountRef, StatementFormat, StatementPort, StatementRequest, write_statement};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+use wire::v1 as proto;
 
 /// Write an account's statement; balances and entries are those of one history.
 #[derive(Debug, Args)]

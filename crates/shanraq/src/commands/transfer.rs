@@ -2,10 +2,10 @@
 
 use crate::remote::{self, Remote, RemoteArgs};
 use anyhow::{Context, Result, bail};
-use api::convert;
-use api::wire::v1 as proto;
 use clap::{Args, Subcommand};
 use ledger::{AccountId, Amount, Code, LedgerId, Transfer, TransferFlags, TransferId};
+use wire::convert;
+use wire::v1 as proto;
 
 /// Create transfers and show them.
 #[derive(Debug, Args)]

@@ -2,11 +2,11 @@
 
 use crate::remote::{self, Remote, RemoteArgs};
 use anyhow::Result;
-use api::convert::balances_from_wire;
-use api::wire::v1 as proto;
 use clap::Args;
 use ledger::{Amount, Balances};
 use serde_json::{Value, json};
+use wire::convert::balances_from_wire;
+use wire::v1 as proto;
 
 /// Print the trial balance of one ledger or of all; exits with 2 when debits and credits differ.
 #[derive(Debug, Args)]

@@ -98,7 +98,7 @@ pub fn run(args: &UpArgs) -> Result<bool> {
 /// What came of the bundled files.
 struct Settled {
     imports: Vec<Summary>,
-    trials: Vec<api::wire::v1::TrialBalanceReply>,
+    trials: Vec<wire::v1::TrialBalanceReply>,
 }
 
 /// Books the bundled files if that was not done yet, over the same socket as any client, and asks for the trial

@@ -24,7 +24,7 @@ pub fn compact(text: &str) -> Result<String, &'static str> {
 }
 
 /// [`compact`] for text that is known to be valid JSON.
-pub(crate) fn compact_valid(json: &str) -> Result<String, &'static str> {
+pub fn compact_valid(json: &str) -> Result<String, &'static str> {
     if !json.starts_with('{') {
         return Err("must be a JSON object");
     }

@@ -1,9 +1,7 @@
 //! Measures what a transfer costs on the wire: request decoded, reply encoded, each with its conversion.
 //!
-//! `cargo run --release -p api --example codec`
+//! `cargo run --release -p wire --example codec`
 
-use api::convert::{result_from_wire, result_to_wire, transfer_from_wire, transfer_to_wire};
-use api::wire::v1;
 use ledger::{
     AccountId, Amount, Balances, Code, CreateTransferResult, LedgerId, TimestampNs, Transfer, TransferId,
     TransferReply,
@@ -11,6 +9,8 @@ use ledger::{
 use prost::Message;
 use std::hint::black_box;
 use std::time::Instant;
+use wire::convert::{result_from_wire, result_to_wire, transfer_from_wire, transfer_to_wire};
+use wire::v1;
 
 const EVENTS: u64 = 8_190;
 const ROUNDS: u64 = 200;

@@ -2,7 +2,7 @@
 //!
 //! The hot path is `transfer_from_wire` and `result_to_wire`: no allocation, no branch beyond range checks.
 
-use crate::wire::v1;
+use crate::v1;
 use ledger::{
     Account, AccountFlags, AccountId, AccountReply, Amount, Balances, Code, CreateAccountResult,
     CreateTransferResult, LedgerDescription, LedgerId, TimestampNs, Transfer, TransferFlags, TransferId,

@@ -32,17 +32,17 @@ pub const TRANSFER_FLAGS: [(&str, TransferFlags); 9] = [
 ];
 
 /// Names and bits of account flags.
-pub(crate) fn account_names() -> impl Iterator<Item = (&'static str, u16)> + Clone {
+pub fn account_names() -> impl Iterator<Item = (&'static str, u16)> + Clone {
     ACCOUNT_FLAGS.iter().map(|(name, flag)| (*name, flag.bits()))
 }
 
 /// Names and bits of transfer flags.
-pub(crate) fn transfer_names() -> impl Iterator<Item = (&'static str, u16)> + Clone {
+pub fn transfer_names() -> impl Iterator<Item = (&'static str, u16)> + Clone {
     TRANSFER_FLAGS.iter().map(|(name, flag)| (*name, flag.bits()))
 }
 
 /// The names of the set bits, in the order of the bits.
-pub(crate) fn names_of(
+pub fn names_of(
     bits: u16,
     names: impl Iterator<Item = (&'static str, u16)> + Clone,
 ) -> impl Iterator<Item = &'static str> + Clone {

@@ -52,6 +52,8 @@ pub trait Members: Send + Sync + 'static {
     /// Gives leadership up, to the member named if there is one, once all that was taken in is answered. The error says
     /// what is wrong with that member.
     fn handover(&self, to: Option<String>) -> BoxFuture<'_, Result<(), String>>;
+    /// How long this node's lease in the election is to be believed in if it is not renewed any more.
+    fn lease_left(&self) -> Option<Duration>;
     /// The reports of changes of the writer, each a JSON object, the newest first.
     fn reports(&self) -> Vec<String>;
     /// Changes whenever they do; 0 when there are none.

@@ -4,7 +4,7 @@
 use crate::confirm;
 use crate::plan::{Action, Own, plan};
 use crate::shared::Shared;
-use crate::view::View;
+use crate::view::{Silence, View};
 use crate::{BootTime, ElectionError, Farewell, MemberName, TermRevision};
 use etcd::LeaseId;
 use etcd::{delete, put};
@@ -17,7 +17,7 @@ const ABSENT: TermRevision = TermRevision(0);
 /// How long to leave etcd alone after trouble; drawn at random between these, in ms.
 const PAUSE_MS: std::ops::Range<u64> = 50..150;
 /// Renewals in the time that a lease is believed in.
-const RENEWALS: u32 = 5;
+const RENEWALS: u32 = 10;
 
 /// Takes part until dropped.
 pub(crate) async fn run(shared: &Shared) {
@@ -182,6 +182,7 @@ fn decide(shared: &Shared, view: &View, lease: LeaseId) -> Action {
             term: standing.term(now),
             is_resigning: standing.is_resigning,
             is_barred: standing.barred_until(now).is_some(),
+            silent: standing.silent(now, shared.options.silent_after()),
         };
         plan(&shared.keys, view, own)
     })
@@ -205,6 +206,34 @@ async fn act(shared: &Shared, lease: LeaseId, action: Action) -> Result<(), Elec
         }
         Action::Campaign { is_invited } => race(shared, lease, is_invited).await?,
         Action::EndPredecessor(predecessor) => shared.etcd.revoke(predecessor).await?,
+        Action::StateSilence(term) => {
+            let silence = serde_json::to_vec(&Silence { term: term.0 }).expect("a number always encodes");
+            let key = shared.keys.silence(&shared.options.member.name);
+            let when = [(shared.keys.writer.as_str(), term)];
+            let then = vec![put(&key, silence, Some(lease))];
+            shared
+                .etcd
+                .change("state that the writer is silent", &when, then)
+                .await?;
+        }
+        Action::TakeBack => {
+            let key = shared.keys.silence(&shared.options.member.name);
+            shared
+                .etcd
+                .change("take a statement back", &[], vec![delete(&key)])
+                .await?;
+        }
+        Action::EndTerm(term) => {
+            let when = [(shared.keys.writer.as_str(), term)];
+            let then = vec![delete(&shared.keys.writer)];
+            let ended = shared
+                .etcd
+                .change("end the term of a silent writer", &when, then)
+                .await?;
+            if ended.is_some() {
+                tracing::warn!(code = "ELE-0011", %term, "the writer was silent to a majority: its term is ended");
+            }
+        }
         Action::WaitForName | Action::Wait => wait(shared).await,
     }
     Ok(())

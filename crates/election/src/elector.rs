@@ -93,6 +93,18 @@ impl Elector {
         }
     }
 
+    /// Tells whether the writer of this name answered a question that was put to it just now. Who is silent to a majority of the
+    /// members for [`ElectionOptions::silent_after_ms`] loses its place, long before its lease has run out.
+    pub fn hear(&self, writer: &MemberName, answered: bool) {
+        self.shared.hear(writer, answered);
+    }
+
+    /// How long the lease is to be believed in if it is not renewed any more; none without one.
+    #[must_use]
+    pub fn lease_left(&self) -> Option<Duration> {
+        self.shared.ask(Standing::left)
+    }
+
     /// Makes sure that this member is the writer, by a linearizable read of etcd that begins after this call; gives
     /// the term that it saw. Concurrent calls share reads. Cancel safe. It takes up to a quarter of the lease for
     /// each endpoint that does not answer.

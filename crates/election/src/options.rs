@@ -5,6 +5,9 @@ use crate::{ElectionError, Member};
 use std::time::Duration;
 use tonic::transport::Uri;
 
+/// How long one endpoint of etcd may take to answer at most.
+const ATTEMPT: Duration = Duration::from_millis(500);
+
 /// What [`crate::Elector::start`] needs to know.
 #[derive(Clone, Debug)]
 pub struct ElectionOptions {
@@ -14,9 +17,11 @@ pub struct ElectionOptions {
     pub key_prefix: String,
     /// This member, as others are told of it.
     pub member: Member,
-    /// How long a writer that is silent stays the writer, in seconds, 1 to 60. Default: 2. etcd raises what is less than
+    /// How long a writer that cannot reach etcd stays the writer, in seconds, 1 to 60. Default: 5. etcd raises what is less than
     /// one and a half of its election timeouts: with its defaults, 1 becomes 2.
     pub lease_ttl_s: u32,
+    /// How long a writer may be silent to a majority of the members before they end its term, in ms, 300 to 60,000. Default: 1,200.
+    pub silent_after_ms: u32,
     /// How much earlier than etcd a member believes its lease gone, in ms: room for clocks that run at different
     /// speeds and for stepping down. At least 50, at most a quarter of the lease. Default: 250.
     pub lease_margin_ms: u32,
@@ -42,7 +47,8 @@ impl ElectionOptions {
             endpoints: endpoints.into_iter().map(Into::into).collect(),
             key_prefix: format!("/shanraq/{ledger_name}/"),
             member,
-            lease_ttl_s: 2,
+            lease_ttl_s: 5,
+            silent_after_ms: 1_200,
             lease_margin_ms: 250,
             jitter_ms: 20,
             handover_wait_s: 2,
@@ -65,6 +71,10 @@ impl ElectionOptions {
         self.member.check()?;
         if !(1..=60).contains(&self.lease_ttl_s) {
             return refuse("lease_ttl_s", format!("({}) must be 1 to 60", self.lease_ttl_s));
+        }
+        if !(300..=60_000).contains(&self.silent_after_ms) {
+            let reason = format!("({}) must be 300 to 60,000", self.silent_after_ms);
+            return refuse("silent_after_ms", reason);
         }
         let ttl_ms = self.lease_ttl_s * 1_000;
         if !(50..=ttl_ms / 4).contains(&self.lease_margin_ms) {
@@ -111,9 +121,13 @@ impl ElectionOptions {
         Ok(())
     }
 
-    /// How long one endpoint may take to answer: short enough to try three within a lease.
+    /// How long one endpoint may take to answer: short enough to try three within a lease, and not to be what a failover waits for.
     pub(crate) fn attempt(&self) -> Duration {
-        Duration::from_millis(u64::from(self.lease_ttl_s) * 1_000 / 4)
+        ATTEMPT.min(Duration::from_millis(u64::from(self.lease_ttl_s) * 1_000 / 4))
+    }
+
+    pub(crate) fn silent_after(&self) -> Duration {
+        Duration::from_millis(self.silent_after_ms.into())
     }
 
     pub(crate) fn margin(&self) -> Duration {
@@ -155,9 +169,11 @@ mod tests {
         assert!(refusal(|it| it.member.grpc_address.clear()).contains("`member.grpc_address`"));
         assert!(refusal(|it| it.lease_ttl_s = 0).contains("`lease_ttl_s`"));
         assert!(refusal(|it| it.lease_ttl_s = 61).contains("`lease_ttl_s`"));
+        assert!(refusal(|it| it.silent_after_ms = 299).contains("`silent_after_ms`"));
+        assert!(refusal(|it| it.silent_after_ms = 60_001).contains("`silent_after_ms`"));
         assert!(refusal(|it| it.lease_margin_ms = 49).contains("`lease_margin_ms`"));
-        assert!(refusal(|it| it.lease_margin_ms = 501).contains("`lease_margin_ms`"));
-        assert!(refusal(|it| it.jitter_ms = 1_001).contains("`jitter_ms`"));
+        assert!(refusal(|it| it.lease_margin_ms = 1_251).contains("`lease_margin_ms`"));
+        assert!(refusal(|it| it.jitter_ms = 2_501).contains("`jitter_ms`"));
         assert!(refusal(|it| it.handover_wait_s = 0).contains("`handover_wait_s`"));
         assert!(refusal(|it| it.handover_wait_s = 61).contains("`handover_wait_s`"));
         let refused = ElectionOptions::new(["http://a:1"], "Main", options().member);

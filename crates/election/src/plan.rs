@@ -21,6 +21,12 @@ pub(crate) enum Action {
         /// Because leadership was handed to us, so without waiting for others.
         is_invited: bool,
     },
+    /// State that the writer of this term is silent.
+    StateSilence(TermRevision),
+    /// Take the statement back: the writer is heard, or another one writes.
+    TakeBack,
+    /// Remove the writer key of this term: its writer is silent to a majority.
+    EndTerm(TermRevision),
     /// Nothing, until something changes.
     Wait,
 }
@@ -34,6 +40,8 @@ pub(crate) struct Own<'a> {
     pub(crate) is_resigning: bool,
     /// Resigned a moment ago.
     pub(crate) is_barred: bool,
+    /// The term of another whose writer is not heard.
+    pub(crate) silent: Option<TermRevision>,
 }
 
 /// Decides.
@@ -51,11 +59,10 @@ pub(crate) fn plan(keys: &Keys, view: &View, own: Own<'_>) -> Action {
         Some(_) => {}
     }
     if let Some(writer) = &view.writer {
-        let is_ours = writer.lease == own.lease && own.term != Some(writer.created);
-        return if is_ours && !own.is_resigning {
-            Action::Release(writer.created)
-        } else {
-            Action::Wait
+        return match writer.lease == own.lease {
+            true if own.term != Some(writer.created) && !own.is_resigning => Action::Release(writer.created),
+            true => Action::Wait,
+            false => watch_writer(keys, view, own, writer.created),
         };
     }
     if !own.member.may_write || own.is_resigning {
@@ -69,11 +76,23 @@ pub(crate) fn plan(keys: &Keys, view: &View, own: Own<'_>) -> Action {
     }
 }
 
+/// What to do while another one writes.
+fn watch_writer(keys: &Keys, view: &View, own: Own<'_>, term: TermRevision) -> Action {
+    let (is_silent, stated) = (own.silent == Some(term), view.silence(keys, &own.member.name));
+    match stated {
+        Some(_) if !is_silent => Action::TakeBack,
+        Some(of) if of == term && view.agrees_that_silent(term) => Action::EndTerm(term),
+        Some(of) if of == term => Action::Wait,
+        _ if is_silent => Action::StateSilence(term),
+        _ => Action::Wait,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::MemberName;
-    use crate::view::Held;
+    use crate::view::{Held, Silence};
 
     const MINE: LeaseId = LeaseId(1);
     const OTHERS: LeaseId = LeaseId(2);
@@ -116,6 +135,7 @@ mod tests {
             term: None,
             is_resigning: false,
             is_barred: false,
+            silent: None,
         };
         change(&keys, &mut view, &mut me, &mut own);
         let own = Own { member: &me, ..own };
@@ -195,5 +215,66 @@ mod tests {
             Action::Wait,
             "the handover's own transaction removes it"
         );
+    }
+
+    /// Asks for member `a` of `count` while `b` writes term 7 and those in `stating` state that it is silent.
+    fn about_silence(count: usize, stating: &[&str], silent: Option<i64>) -> Action {
+        planned(|keys, view, _, own| {
+            let names = ["b", "c", "d", "e"].map(name);
+            for other in &names[..count - 1] {
+                let held = held(keys.member(other), OTHERS, member(other.as_str()));
+                view.members.push(held);
+            }
+            write(keys, view, OTHERS);
+            let silences = stating
+                .iter()
+                .map(|it| held(keys.silence(&name(it)), OTHERS, Silence { term: 7 }));
+            view.silences.extend(silences);
+            own.silent = silent.map(TermRevision);
+        })
+    }
+
+    #[test]
+    fn a_silent_writer_is_stated_and_ended_only_by_a_majority_that_agrees() {
+        let term = TermRevision(7);
+        assert_eq!(about_silence(3, &[], Some(7)), Action::StateSilence(term));
+        assert_eq!(about_silence(3, &["c"], Some(7)), Action::StateSilence(term));
+        assert_eq!(about_silence(3, &["a"], Some(7)), Action::Wait, "alone");
+        assert_eq!(about_silence(3, &["a", "c"], Some(7)), Action::EndTerm(term));
+        assert_eq!(
+            about_silence(5, &["a", "c"], Some(7)),
+            Action::Wait,
+            "two of five"
+        );
+        assert_eq!(about_silence(5, &["a", "c", "d"], Some(7)), Action::EndTerm(term));
+        assert_eq!(
+            about_silence(2, &["a"], Some(7)),
+            Action::Wait,
+            "one of two says nothing"
+        );
+    }
+
+    #[test]
+    fn a_writer_that_is_heard_again_is_not_ended_whatever_others_state() {
+        assert_eq!(about_silence(3, &["a", "c"], None), Action::TakeBack);
+        assert_eq!(about_silence(3, &["c"], None), Action::Wait);
+        assert_eq!(
+            about_silence(3, &["a", "c"], Some(6)),
+            Action::TakeBack,
+            "an earlier term's"
+        );
+    }
+
+    #[test]
+    fn what_was_stated_of_an_earlier_term_says_nothing_of_this_one() {
+        let planned = planned(|keys, view, _, own| {
+            write(keys, view, OTHERS);
+            for stating in ["a", "c"] {
+                view.silences
+                    .push(held(keys.silence(&name(stating)), OTHERS, Silence { term: 6 }));
+            }
+            own.silent = Some(TermRevision(7));
+        });
+        assert_eq!(planned, Action::StateSilence(TermRevision(7)));
     }
 }

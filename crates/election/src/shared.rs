@@ -5,7 +5,7 @@ use crate::confirm::Confirmations;
 use crate::standing::Standing;
 use crate::store::Etcd;
 use crate::view::{Keys, View};
-use crate::{BootTime, ElectionError, ElectionOptions, Leadership, TermRevision};
+use crate::{BootTime, ElectionError, ElectionOptions, Leadership, MemberName, TermRevision};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
@@ -86,6 +86,17 @@ impl Shared {
     /// Takes note of what a linearizable read saw; has it acted on when it is new.
     pub(crate) fn saw(&self, view: View) {
         if self.update(|standing, _| standing.seen(view)) {
+            self.poke.notify_one();
+        }
+    }
+
+    /// Takes note of whether the writer answered; has it acted on when that makes a difference, or made none yet.
+    pub(crate) fn hear(&self, writer: &MemberName, answered: bool) {
+        let after = self.options.silent_after();
+        let acts = self.update(|standing, now| {
+            standing.hear(now, writer, answered, after) || standing.silent(now, after).is_some()
+        });
+        if acts {
             self.poke.notify_one();
         }
     }

@@ -7,6 +7,7 @@ use crate::view::View;
 use crate::{BootTime, ElectionError, Member, MemberName};
 use etcd::LeaseId;
 use std::fmt;
+use std::time::Duration;
 
 /// What names a term: etcd's revision at which its writer key was made. Later terms have greater ones, for as long
 /// as the etcd cluster is not made anew.
@@ -18,6 +19,9 @@ impl fmt::Display for TermRevision {
         self.0.fmt(formatter)
     }
 }
+
+/// So many questions in a row must stay without an answer.
+const UNANSWERED_MIN: u32 = 2;
 
 /// Where a member stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +69,18 @@ pub(crate) struct Standing {
     pub(crate) is_resigning: bool,
     /// The writers of the last two terms that were seen, the later one last.
     seen_writers: Vec<(TermRevision, MemberName)>,
+    hearing: Hearing,
+}
+
+/// What this member hears of whoever writes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hearing {
+    /// Of this term. What was heard of an earlier one says nothing.
+    term: Option<TermRevision>,
+    /// When it answered last, or its term was first seen.
+    at: Option<BootTime>,
+    /// Questions since then that it did not answer: who was frozen itself has not asked.
+    unanswered: u32,
 }
 
 impl Standing {
@@ -195,6 +211,50 @@ impl Standing {
     pub(crate) fn term(&self, now: BootTime) -> Option<TermRevision> {
         self.live(now)?;
         self.term.map(|it| it.revision)
+    }
+
+    /// How long the lease is to be believed in as things stand.
+    pub(crate) fn left(&self, now: BootTime) -> Option<Duration> {
+        self.live(now).and_then(|lease| lease.until.after(now))
+    }
+
+    /// The term that another one writes, if it is the writer of this name.
+    fn term_of(&self, writer: &MemberName) -> Option<TermRevision> {
+        let held = self.view.writer.as_ref()?;
+        let is_it = held.value.as_ref().is_ok_and(|member| member.name == *writer);
+        (is_it && self.term.is_none()).then_some(held.created)
+    }
+
+    /// The writer answered, or did not. True when that changes whether it is silent.
+    pub(crate) fn hear(
+        &mut self,
+        now: BootTime,
+        writer: &MemberName,
+        answered: bool,
+        after: Duration,
+    ) -> bool {
+        let Some(term) = self.term_of(writer) else {
+            return false;
+        };
+        let before = self.silent(now, after);
+        if answered || self.hearing.term != Some(term) {
+            self.hearing = Hearing {
+                term: Some(term),
+                at: Some(now),
+                unanswered: 0,
+            };
+        } else {
+            self.hearing.unanswered += 1;
+        }
+        before != self.silent(now, after)
+    }
+
+    /// The term whose writer has been asked and not been heard for so long.
+    pub(crate) fn silent(&self, now: BootTime, after: Duration) -> Option<TermRevision> {
+        let Hearing { term, at, unanswered } = self.hearing;
+        let writes = self.view.writer.as_ref().map(|held| held.created);
+        let is_silent = unanswered >= UNANSWERED_MIN && at?.plus(after) <= now;
+        term.filter(|_| is_silent && term == writes)
     }
 
     /// For those who watch.
@@ -371,5 +431,73 @@ mod tests {
         assert_eq!(standing.term(BootTime(50)), Some(TermRevision(5)));
         standing.depose(TermRevision(5));
         assert_eq!(standing.term(BootTime(50)), None);
+    }
+
+    const AFTER: Duration = Duration::from_nanos(30);
+
+    fn named(text: &str) -> MemberName {
+        MemberName::new(text).unwrap()
+    }
+
+    fn written_by(name: &str, created: i64) -> View {
+        let mut seen = view(created, Some((OTHERS, created)));
+        let member = Member {
+            name: named(name),
+            grpc_address: "127.0.0.1:1".into(),
+            rest_address: "127.0.0.1:1".into(),
+            may_write: true,
+            instance: String::new(),
+        };
+        seen.writer.as_mut().unwrap().value = Ok(member);
+        seen
+    }
+
+    #[test]
+    fn a_writer_is_silent_once_it_was_asked_in_vain_for_long_enough_and_not_before() {
+        let mut standing = Standing::default();
+        let b = named("b");
+        assert!(!standing.hear(BootTime(0), &b, false, AFTER), "nobody writes");
+        standing.seen(written_by("b", 5));
+        // The first question of a term counts as the moment from which it is asked.
+        assert!(!standing.hear(BootTime(10), &b, false, AFTER));
+        assert!(!standing.hear(BootTime(20), &b, false, AFTER));
+        assert!(!standing.hear(BootTime(30), &b, false, AFTER));
+        assert_eq!(standing.silent(BootTime(39), AFTER), None);
+        assert_eq!(standing.silent(BootTime(40), AFTER), Some(TermRevision(5)));
+        assert!(
+            !standing.hear(BootTime(41), &named("c"), true, AFTER),
+            "another one's answer"
+        );
+        assert!(standing.hear(BootTime(42), &b, true, AFTER));
+        assert_eq!(
+            standing.silent(BootTime(100), AFTER),
+            None,
+            "who does not ask knows nothing"
+        );
+        assert!(
+            !standing.hear(BootTime(101), &b, false, AFTER),
+            "a question that a freeze cut short"
+        );
+        assert!(standing.hear(BootTime(102), &b, false, AFTER));
+    }
+
+    #[test]
+    fn silence_is_of_one_term_and_never_of_our_own() {
+        let mut standing = Standing::default();
+        let b = named("b");
+        standing.seen(written_by("b", 5));
+        for at in [0, 10, 20, 40] {
+            standing.hear(BootTime(at), &b, false, AFTER);
+        }
+        assert_eq!(standing.silent(BootTime(40), AFTER), Some(TermRevision(5)));
+        standing.seen(written_by("b", 6));
+        assert_eq!(
+            standing.silent(BootTime(41), AFTER),
+            None,
+            "the same one, elected again"
+        );
+        let mut standing = leading();
+        standing.seen(written_by("b", 4));
+        assert!(!standing.hear(BootTime(50), &b, false, AFTER), "we lead");
     }
 }

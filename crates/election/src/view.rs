@@ -3,6 +3,7 @@
 use crate::{ElectionError, Member, MemberName, Present, Role, TermRevision};
 use etcd::LeaseId;
 use etcd::proto::{KeyValue, RangeResponse};
+use serde::{Deserialize, Serialize};
 
 /// How far etcd's history had come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +18,7 @@ pub(crate) struct Keys {
     pub(crate) handover: String,
     pub(crate) farewell: String,
     pub(crate) members: String,
+    pub(crate) silences: String,
 }
 
 impl Keys {
@@ -27,12 +29,23 @@ impl Keys {
             handover: format!("{prefix}election/handover"),
             farewell: format!("{prefix}election/farewell"),
             members: format!("{prefix}election/members/"),
+            silences: format!("{prefix}election/silences/"),
         }
     }
 
     pub(crate) fn member(&self, name: &MemberName) -> String {
         format!("{}{name}", self.members)
     }
+
+    pub(crate) fn silence(&self, name: &MemberName) -> String {
+        format!("{}{name}", self.silences)
+    }
+}
+
+/// What a member states, on its own lease: it hears nothing of the writer of that term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Silence {
+    pub(crate) term: i64,
 }
 
 /// A key that hangs on a lease and tells of a member; none when its value is not understood.
@@ -51,6 +64,7 @@ pub(crate) struct View {
     pub(crate) writer: Option<Held<Member>>,
     pub(crate) handover: Option<Held<MemberName>>,
     pub(crate) members: Vec<Held<Member>>,
+    pub(crate) silences: Vec<Held<Silence>>,
 }
 
 impl View {
@@ -67,6 +81,8 @@ impl View {
                 view.handover = Some(held(row));
             } else if row.key.starts_with(keys.members.as_bytes()) {
                 view.members.push(held(row));
+            } else if row.key.starts_with(keys.silences.as_bytes()) {
+                view.silences.push(held(row));
             }
         }
         view
@@ -78,9 +94,37 @@ impl View {
         self.members.iter().find(|it| it.key == key)
     }
 
+    /// Of which term the member of this name states that its writer is silent.
+    pub(crate) fn silence(&self, keys: &Keys, name: &MemberName) -> Option<TermRevision> {
+        let key = keys.silence(name);
+        let held = self.silences.iter().find(|it| it.key == key)?;
+        // What is not understood is of no term, and is replaced or taken back.
+        Some(TermRevision(
+            held.value.as_ref().map_or(0, |silence| silence.term),
+        ))
+    }
+
+    /// Whether more than half of the members, and never one alone, state that the writer of this term is silent. Statements hang on
+    /// their member's lease, so they are of members that are there.
+    pub(crate) fn agrees_that_silent(&self, term: TermRevision) -> bool {
+        let says = |it: &&Held<Silence>| it.value.as_ref().is_ok_and(|silence| silence.term == term.0);
+        let many = self.silences.iter().filter(says).count();
+        many >= 2 && 2 * many > self.members.len()
+    }
+
     /// Whether both tell the same, at whatever revision.
     pub(crate) fn tells_the_same(&self, other: &Self) -> bool {
-        (&self.writer, &self.handover, &self.members) == (&other.writer, &other.handover, &other.members)
+        let told = |view: &Self| {
+            let Self {
+                writer,
+                handover,
+                members,
+                silences,
+                ..
+            } = view.clone();
+            (writer, handover, members, silences)
+        };
+        told(self) == told(other)
     }
 
     /// Members and their roles, by name.

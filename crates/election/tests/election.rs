@@ -7,6 +7,7 @@ use common::{
 };
 use election::{ElectionError, Elector, Leadership, Role};
 use etcd_servers::Servers;
+use std::time::Duration;
 
 fn three(servers: &Servers) -> [Elector; 3] {
     ["a", "b", "c"].map(|it| start(&servers.endpoints(), it))
@@ -190,4 +191,56 @@ fn endpoints_of_two_clusters_are_refused() {
             .contains("different etcd clusters")
     );
     wait("it to stand down", || !elector.is_leading_now());
+}
+
+/// Who states in etcd that the writer is silent.
+fn stating(servers: &Servers) -> Vec<String> {
+    let keys = etcd::under("/shanraq/test/election/silences/");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let read = runtime.block_on(async {
+        let client = etcd::Client::new(&servers.endpoints(), Duration::from_secs(10)).unwrap();
+        client.range("read", &keys).await.unwrap()
+    });
+    let name = |key: &[u8]| {
+        String::from_utf8_lossy(key)
+            .rsplit('/')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    read.kvs.iter().map(|row| name(&row.key)).collect()
+}
+
+#[test]
+fn a_writer_loses_its_place_when_a_majority_hears_nothing_of_it_and_keeps_it_when_one_does() {
+    let servers = Servers::start(3);
+    let names = ["a", "b", "c"];
+    let electors = three(&servers);
+    let all = electors.each_ref();
+    let writer = wait_leader(&all, |_| true);
+    let term = all[writer].term_now().unwrap();
+    let (deaf, other) = ((writer + 1) % 3, (writer + 2) % 3);
+    let hears = |who: usize, answered| all[who].hear(&name(names[writer]), answered);
+
+    wait("one to state it", || {
+        hears(deaf, false);
+        hears(other, true);
+        stating(&servers) == [names[deaf]]
+    });
+    // What others do about it they do as they look, which a confirmation follows.
+    assert_eq!(confirm(all[writer]), Ok(term), "one alone");
+    wait("it to be taken back", || {
+        hears(deaf, true);
+        stating(&servers).is_empty()
+    });
+    assert_eq!(all[writer].term_now(), Some(term));
+
+    wait("both to end the term", || {
+        hears(deaf, false);
+        hears(other, false);
+        all[writer].term_now() != Some(term)
+    });
+    assert!(all[writer].lease_left().is_some(), "its lease has not run out");
+    let next = wait_leader(&all, |_| true);
+    assert!(all[next].term_now() > Some(term));
 }

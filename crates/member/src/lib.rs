@@ -8,6 +8,7 @@ mod error;
 mod feed;
 mod follow;
 mod freshness;
+mod hearing;
 mod lead;
 mod member;
 mod report;

@@ -3,6 +3,7 @@
 use crate::clocks::Clocks;
 use crate::feed::Feed;
 use crate::freshness::Freshness;
+use crate::hearing::Hearing;
 use crate::lead::Lead;
 use crate::reports::Reports;
 use crate::{MemberError, follow};
@@ -180,6 +181,16 @@ impl Member {
                 faults.send_replace(Some(Arc::new(Ended::Fault(error))));
             }
         })?;
+        let hearing = Hearing {
+            elector: elector.clone(),
+            stopping: stopping.clone(),
+        };
+        let faults = end.clone();
+        spawn("hearing", move || {
+            if let Err(error) = hearing.run() {
+                faults.send_replace(Some(Arc::new(Ended::Fault(error))));
+            }
+        })?;
         spawn("lead", move || {
             end.send_replace(Some(Arc::new(lead.run())));
         })?;
@@ -258,6 +269,10 @@ impl Members for Member {
 
     fn age(&self) -> Option<Duration> {
         self.freshness.age(BootTime::now())
+    }
+
+    fn lease_left(&self) -> Option<Duration> {
+        self.whereabouts.elector.lease_left()
     }
 
     fn reports(&self) -> Vec<String> {

@@ -42,9 +42,12 @@ pub struct ClusterConfig {
     pub etcd: Vec<String>,
     /// `host:port` at which other members reach this one.
     pub advertise: String,
-    /// How long a silent writer stays the writer, in seconds, 1 to 60. Default: 2.
+    /// How long a writer that cannot reach etcd stays the writer, in seconds, 1 to 60. Default: 5.
     #[serde(default = "default_lease_s")]
     pub lease_s: u32,
+    /// How long a writer may be silent to a majority of the members before they end its term, in ms, 300 to 60,000. Default: 1,200.
+    #[serde(default = "default_silent_after_ms")]
+    pub silent_after_ms: u32,
     /// Watches the PostgreSQL primary; without it Patroni heals at its own pace.
     pub sentinel: Option<SentinelConfig>,
 }
@@ -66,7 +69,11 @@ fn default_ledger() -> String {
 }
 
 fn default_lease_s() -> u32 {
-    2
+    5
+}
+
+fn default_silent_after_ms() -> u32 {
+    1_200
 }
 
 impl ClusterConfig {
@@ -102,6 +109,7 @@ impl ClusterConfig {
         };
         let mut options = ElectionOptions::new(self.etcd.iter().cloned(), &self.ledger, member)?;
         options.lease_ttl_s = self.lease_s;
+        options.silent_after_ms = self.silent_after_ms;
         options.check()?;
         Ok(options)
     }

@@ -6,6 +6,7 @@ use futures::Stream;
 use ledger::Height;
 use node::{Clock, SystemClock};
 use std::pin::Pin;
+use std::time::Duration;
 use tonic::{Request, Response, Status};
 use wire::members::members_server::{Members, MembersServer};
 use wire::members::{
@@ -30,6 +31,10 @@ impl Service {
         let cluster = self.edge.cluster.as_ref();
         cluster.is_some_and(|cluster| cluster.members.place() == Place::Here)
     }
+}
+
+fn milliseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[tonic::async_trait]
@@ -88,6 +93,7 @@ impl Members for Service {
             height: node.status().height.0,
             primary: cluster.members.primary().unwrap_or_default(),
             reports: cluster.members.reports_version(),
+            lease_left_ms: cluster.members.lease_left().map_or(0, milliseconds),
         }))
     }
 

@@ -32,6 +32,9 @@ impl Members for Alone {
     fn handover(&self, _: Option<String>) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async { Err("there is nobody else".to_owned()) })
     }
+    fn lease_left(&self) -> Option<Duration> {
+        None
+    }
     fn reports(&self) -> Vec<String> {
         Vec::new()
     }

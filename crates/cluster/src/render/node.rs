@@ -37,7 +37,8 @@ ledger = \"main\"
 name = \"{name}\"
 etcd = [{etcd}]
 advertise = \"{listen}\"
-lease_s = 2
+lease_s = 5
+silent_after_ms = 1200
 {sentinel}
 [log]
 level = \"info\"

@@ -222,6 +222,31 @@ fn reads_of_any_age_are_answered_and_told_of_to_balancers_while_nobody_writes() 
     assert_eq!(follower.try_pay(200..201), None, "writes are refused");
 }
 
+#[test]
+fn a_frozen_writer_loses_its_place_to_those_who_hear_nothing_of_it_before_its_lease_runs_out() {
+    let (world, etcd) = (World::start(0), Servers::start(1));
+    let (endpoints, names) = (etcd.endpoints(), ["a", "b", "c"]);
+    let mut nodes: Vec<Node> = names
+        .map(|name| world.serve_member_with_long_lease(name, &endpoints))
+        .into();
+    let first = writer(&nodes);
+    nodes[first].open_accounts();
+    assert!(all(&nodes[first].pay(100..110), "created"));
+
+    let mut frozen = nodes.remove(first);
+    frozen.signal("STOP");
+    wait_for("another one writes", || nodes.iter().find(|node| is_writer(node)));
+    let member = format!("/shanraq/main/election/members/{}", names[first]);
+    assert!(etcd.has_key(&member), "its lease stands");
+    pay_until_done(&nodes[0], 105..120);
+
+    frozen.signal("CONT");
+    let ended = wait_for("the former writer starts anew", || {
+        frozen.child.try_wait().unwrap()
+    });
+    assert_eq!(ended.code(), Some(75));
+}
+
 /// Its reader is served by the standby; the primary is not on its way.
 #[test]
 fn a_member_that_cannot_reach_the_primary_leaves_writing_to_another() {

@@ -77,6 +77,15 @@ impl World {
         Node::start(&mut self.member(name, etcd))
     }
 
+    /// The same with a lease that does not run out during a test.
+    pub fn serve_member_with_long_lease(&self, name: &str, etcd: &[String]) -> Node {
+        let mut command = self.member(name, etcd);
+        let path = self.path(&format!("{name}.toml"));
+        let config = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{config}lease_s = 60\n")).unwrap();
+        Node::start(&mut command)
+    }
+
     /// The same with another clock of the day, later by so many seconds; what measures time is left right.
     pub fn serve_member_shifted(&self, name: &str, etcd: &[String], seconds: i64) -> Node {
         let mut command = self.member(name, etcd);

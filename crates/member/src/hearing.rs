@@ -48,7 +48,10 @@ impl Hearing {
                         None => false,
                     };
                     self.elector.hear(&writer.name, answered);
-                    connected = channel.map(|channel| (writer.grpc_address, channel));
+                    // One that lost packets waits ever longer before it sends them again, also once the way is free.
+                    connected = channel
+                        .filter(|_| answered)
+                        .map(|channel| (writer.grpc_address, channel));
                 }
                 tokio::time::sleep(PAUSE).await;
             }

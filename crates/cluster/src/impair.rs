@@ -130,7 +130,12 @@ fn start(local: &Local, from: &Host, to: &Host, bad: Impairment) -> Result<Ident
     let hosts = &local.topology().hosts;
     let number = hosts.iter().position(|host| host.name == to.name).unwrap_or(0);
     let device = format!("bad{number}");
+    let program = &local.topology().programs.shanraq;
+    // A line does not wait for a core that others keep busy.
     let arguments = [
+        "-n".to_owned(),
+        "-20".to_owned(),
+        program.to_string_lossy().into_owned(),
         "cluster".to_owned(),
         "relay".to_owned(),
         format!("--device={device}"),
@@ -142,8 +147,7 @@ fn start(local: &Local, from: &Host, to: &Host, bad: Impairment) -> Result<Ident
     ];
     let path = from.directories.log.join("relay.log");
     let log = File::create(&path).map_err(|e| ClusterError::io("create", &path, e))?;
-    let program = &local.topology().programs.shanraq;
-    let mut command = local.command_on(from, "root", program, &arguments);
+    let mut command = local.command_on(from, "root", Path::new("nice"), &arguments);
     let mut child = command
         .stderr(log)
         .process_group(0)

@@ -16,8 +16,9 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 
 /// Of a veth; larger ones would be refused on the way out.
 const PACKET_BYTES: u16 = 1500;
-/// A line holds so many packets at most, and loses those beyond.
-const PACKETS_MAX: usize = 10_000;
+/// A line holds so many packets at most, and loses those beyond: as many as netem's. More would hold everybody up for seconds behind
+/// one who copies files.
+const PACKETS_MAX: usize = 1_000;
 
 type Held = (Instant, Vec<u8>);
 

@@ -75,6 +75,10 @@ pub enum Why {
     NotHere,
 }
 
+/// So many looks in a row must agree. Where etcd is slow they are far apart, and two that came too late on a busy machine would
+/// span the window.
+const LOOKS_MIN: u32 = 4;
+
 /// Decides; `voters` are the standbys whose Patroni reports them running, where they were asked.
 #[must_use]
 pub fn decide(
@@ -86,7 +90,7 @@ pub fn decide(
     voters: Option<&BTreeSet<ServerName>>,
     window: Duration,
 ) -> Decision {
-    let Some(own) = own.filter(|row| row.covers() >= window) else {
+    let Some(own) = own.filter(|row| row.covers() >= window && row.looks >= LOOKS_MIN) else {
         return Decision::Leave(Why::Well);
     };
     if let Some(why) = forbidden(own, scene) {
@@ -185,6 +189,7 @@ mod tests {
             condition,
             since: zero() + ms(since),
             until: zero() + ms(until),
+            looks: LOOKS_MIN,
         }
     }
 
@@ -244,9 +249,10 @@ mod tests {
     fn each_condition_alone_holds_it_back() {
         use Why::*;
         type Change = fn(&mut Case);
-        let changes: [(Why, Change); 17] = [
+        let changes: [(Why, Change); 18] = [
             (Well, |it| it.own = None),
             (Well, |it| it.own = Some(row(Condition::Dead, 0, 999))),
+            (Well, |it| it.own.as_mut().unwrap().looks = 3),
             (Alone, |it| it.others.clear()),
             (Alone, |it| {
                 it.others.values_mut().for_each(|h| h.row.since += ms(101))

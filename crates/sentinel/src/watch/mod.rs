@@ -279,6 +279,8 @@ impl Watcher {
                 condition: statement.condition,
                 since,
                 until: before.max(since),
+                // It does not say; it has enough of its own to judge by.
+                looks: 0,
             };
             self.heard.insert(name.clone(), (*revision, Heard { row }));
         }

@@ -51,6 +51,8 @@ pub struct Row {
     pub since: Instant,
     /// When the last ended.
     pub until: Instant,
+    /// How many there were.
+    pub looks: u32,
 }
 
 impl Row {
@@ -85,9 +87,9 @@ impl Window {
             self.row = None;
             return;
         };
-        let since = match &self.row {
-            Some(row) if row.term == look.term && row.condition == condition => row.since,
-            _ => look.began,
+        let (since, looks) = match &self.row {
+            Some(row) if row.term == look.term && row.condition == condition => (row.since, row.looks + 1),
+            _ => (look.began, 1),
         };
         // An acknowledged append is life; what stands after it may count again.
         let is_alive = look.acknowledged.is_some_and(|at| at >= since);
@@ -96,6 +98,7 @@ impl Window {
             condition,
             since,
             until: look.ended,
+            looks,
         });
     }
 
@@ -170,6 +173,9 @@ mod tests {
             .look(250, false, false)
             .look(500, false, false);
         assert_eq!(watch.seen(), Some((Condition::Dead, 600)));
+        assert_eq!(watch.window.row().unwrap().looks, 3);
+        watch.look(750, false, true);
+        assert_eq!(watch.window.row().unwrap().looks, 1);
     }
 
     #[test]

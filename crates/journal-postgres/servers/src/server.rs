@@ -68,8 +68,28 @@ impl Server {
             .arg(&self.data)
             .args(["-p", &self.port.to_string()]);
         command.envs(self.environment.iter().cloned());
-        self.child = Some(spawn_as_postgres(&command, log.expect("a log can be written")));
-        self.wait_for("select 1", "1");
+        let log = log.expect("a log can be written");
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.is_none() {
+            let own = log.try_clone().expect("a log can be written");
+            let mut child = spawn_as_postgres(&command, own);
+            while self.try_sql("postgres", "select 1").is_err() {
+                assert!(
+                    Instant::now() < deadline,
+                    "{} does not start; log:\n{}",
+                    self.name,
+                    self.log()
+                );
+                std::thread::sleep(POLL);
+                // Sessions of a server that crashed may not have ended yet, and while they hold its memory no other starts.
+                if child.try_wait().expect("it is our child").is_some() {
+                    break;
+                }
+            }
+            if child.try_wait().expect("it is our child").is_none() {
+                self.child = Some(child);
+            }
+        }
     }
 
     /// Ends it and waits until it has ended.

@@ -106,7 +106,7 @@ impl Elector {
     }
 
     /// Makes sure that this member is the writer, by a linearizable read of etcd that begins after this call; gives
-    /// the term that it saw. Concurrent calls share reads. Cancel safe. It takes up to a quarter of the lease for
+    /// the term that it saw. Concurrent calls share reads. Cancel safe. It takes up to half a second for
     /// each endpoint that does not answer.
     ///
     /// # Errors

@@ -90,13 +90,10 @@ impl Shared {
         }
     }
 
-    /// Takes note of whether the writer answered; has it acted on when that makes a difference, or made none yet.
+    /// Takes note of whether the writer answered; has it acted on where that may make a difference.
     pub(crate) fn hear(&self, writer: &MemberName, answered: bool) {
         let after = self.options.silent_after();
-        let acts = self.update(|standing, now| {
-            standing.hear(now, writer, answered, after) || standing.silent(now, after).is_some()
-        });
-        if acts {
+        if self.update(|standing, now| standing.hear(now, writer, answered, after)) {
             self.poke.notify_one();
         }
     }

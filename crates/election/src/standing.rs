@@ -69,16 +69,16 @@ pub(crate) struct Standing {
     pub(crate) is_resigning: bool,
     /// The writers of the last two terms that were seen, the later one last.
     seen_writers: Vec<(TermRevision, MemberName)>,
-    hearing: Hearing,
+    hearing: Option<Hearing>,
 }
 
 /// What this member hears of whoever writes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Hearing {
     /// Of this term. What was heard of an earlier one says nothing.
-    term: Option<TermRevision>,
-    /// When it answered last, or its term was first seen.
-    at: Option<BootTime>,
+    term: TermRevision,
+    /// When it answered last, or was first asked.
+    at: BootTime,
     /// Questions since then that it did not answer: who was frozen itself has not asked.
     unanswered: u32,
 }
@@ -225,7 +225,7 @@ impl Standing {
         (is_it && self.term.is_none()).then_some(held.created)
     }
 
-    /// The writer answered, or did not. True when that changes whether it is silent.
+    /// The writer answered, or did not. True when it is silent or was until now: something may be to be done.
     pub(crate) fn hear(
         &mut self,
         now: BootTime,
@@ -236,25 +236,26 @@ impl Standing {
         let Some(term) = self.term_of(writer) else {
             return false;
         };
-        let before = self.silent(now, after);
-        if answered || self.hearing.term != Some(term) {
-            self.hearing = Hearing {
-                term: Some(term),
-                at: Some(now),
-                unanswered: 0,
-            };
-        } else {
-            self.hearing.unanswered += 1;
+        let was_silent = self.silent(now, after).is_some();
+        match &mut self.hearing {
+            Some(hearing) if hearing.term == term && !answered => hearing.unanswered += 1,
+            hearing => {
+                *hearing = Some(Hearing {
+                    term,
+                    at: now,
+                    unanswered: 0,
+                });
+            }
         }
-        before != self.silent(now, after)
+        was_silent || self.silent(now, after).is_some()
     }
 
     /// The term whose writer has been asked and not been heard for so long.
     pub(crate) fn silent(&self, now: BootTime, after: Duration) -> Option<TermRevision> {
-        let Hearing { term, at, unanswered } = self.hearing;
+        let Hearing { term, at, unanswered } = self.hearing?;
         let writes = self.view.writer.as_ref().map(|held| held.created);
-        let is_silent = unanswered >= UNANSWERED_MIN && at?.plus(after) <= now;
-        term.filter(|_| is_silent && term == writes)
+        let is_silent = unanswered >= UNANSWERED_MIN && at.plus(after) <= now;
+        (is_silent && writes == Some(term)).then_some(term)
     }
 
     /// For those who watch.
@@ -390,18 +391,6 @@ mod tests {
 
     #[test]
     fn who_led_before_is_remembered_whether_or_not_the_new_writer_was_seen() {
-        let led_by = |name: &str, created: i64| {
-            let mut seen = view(created, Some((OTHERS, created)));
-            let member = Member {
-                name: MemberName::new(name).unwrap(),
-                grpc_address: "127.0.0.1:1".into(),
-                rest_address: "127.0.0.1:1".into(),
-                may_write: true,
-                instance: String::new(),
-            };
-            seen.writer.as_mut().unwrap().value = Ok(member);
-            seen
-        };
         let before = |standing: &Standing, term| {
             standing
                 .writer_before(TermRevision(term))
@@ -410,7 +399,7 @@ mod tests {
         let mut standing = Standing::default();
         assert_eq!(before(&standing, 9), None);
         for (name, created) in [("a", 2), ("b", 4), ("a", 6)] {
-            standing.seen(led_by(name, created));
+            standing.seen(written_by(name, created));
         }
         standing.seen(view(7, None));
         assert_eq!(
@@ -419,7 +408,7 @@ mod tests {
             "a term of our own, not seen yet"
         );
         assert_eq!(before(&standing, 6).as_deref(), Some("b"), "it was seen");
-        standing.seen(led_by("a", 9));
+        standing.seen(written_by("a", 9));
         assert_eq!(before(&standing, 9).as_deref(), Some("a"), "the same one again");
         assert_eq!(before(&standing, 6), None, "forgotten");
     }

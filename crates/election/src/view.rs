@@ -114,17 +114,8 @@ impl View {
 
     /// Whether both tell the same, at whatever revision.
     pub(crate) fn tells_the_same(&self, other: &Self) -> bool {
-        let told = |view: &Self| {
-            let Self {
-                writer,
-                handover,
-                members,
-                silences,
-                ..
-            } = view.clone();
-            (writer, handover, members, silences)
-        };
-        told(self) == told(other)
+        (&self.writer, &self.handover, &self.members, &self.silences)
+            == (&other.writer, &other.handover, &other.members, &other.silences)
     }
 
     /// Members and their roles, by name.

@@ -5,6 +5,7 @@
 //! also when nobody writes. What was heard is kept by our clock that never jumps, so it stays true when they fall silent.
 
 use crate::MemberError;
+use crate::asking::{connect_lazily, event_loop};
 use crate::reports::Reports;
 use election::{BootTime, Elector, Present};
 use futures::future::join_all;
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use wire::members::members_client::MembersClient;
 use wire::members::{ClockReply, ClockRequest, ReportsRequest};
 
@@ -140,11 +141,7 @@ impl Clocks {
     /// # Errors
     /// [`MemberError::Thread`] without an event loop.
     pub(crate) fn run(&self) -> Result<(), MemberError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(MemberError::Thread)?;
-        runtime.block_on(async {
+        event_loop()?.block_on(async {
             let (mut present, mut channels) = (Vec::new(), BTreeMap::new());
             for round in 0_u64.. {
                 if self.stopping.load(Ordering::Relaxed) {
@@ -401,13 +398,11 @@ impl Clocks {
     }
 }
 
-/// Connects when it is first used, and again when it broke.
+/// The connection to a member; made when there is none.
 fn channel(channels: &mut BTreeMap<String, Channel>, other: &Present) -> Option<Channel> {
     let address = &other.member.grpc_address;
     if !channels.contains_key(address) {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
-        let endpoint = endpoint.connect_timeout(TIMEOUT).tcp_nodelay(true);
-        channels.insert(address.clone(), endpoint.connect_lazy());
+        channels.insert(address.clone(), connect_lazily(address, TIMEOUT)?);
     }
     channels.get(address).cloned()
 }

@@ -3,6 +3,7 @@
 //! The journal alone shows a block to be final only with the next one; the writer knows at once.
 
 use crate::MemberError;
+use crate::asking::event_loop;
 use crate::freshness::Freshness;
 use crate::member::Whereabouts;
 use api::WriterPlace as Place;
@@ -59,11 +60,7 @@ impl Feed {
     /// # Errors
     /// [`MemberError::Thread`] without an event loop; [`MemberError::Node`]: the process is to stop.
     pub(crate) fn run(&self) -> Result<(), MemberError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(MemberError::Thread)?;
-        runtime.block_on(async {
+        event_loop()?.block_on(async {
             while !self.stopping.load(Ordering::Relaxed) {
                 let Place::At(_, address) = self.whereabouts.place() else {
                     tokio::time::sleep(LOOK).await;

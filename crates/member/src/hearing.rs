@@ -3,11 +3,12 @@
 //! What is heard goes to the election, where a majority that hears nothing ends the writer's term long before its lease runs out.
 
 use crate::MemberError;
+use crate::asking::{connect_lazily, event_loop};
 use election::{Elector, Leadership, Member};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use wire::members::ClockRequest;
 use wire::members::members_client::MembersClient;
 
@@ -31,17 +32,13 @@ impl Hearing {
     /// # Errors
     /// [`MemberError::Thread`] without an event loop.
     pub(crate) fn run(&self) -> Result<(), MemberError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(MemberError::Thread)?;
-        runtime.block_on(async {
+        event_loop()?.block_on(async {
             let mut connected: Option<(String, Channel)> = None;
             while !self.stopping.load(Ordering::Relaxed) {
                 if let Leadership::Following { writer: Some(writer) } = self.elector.leadership() {
                     let channel = match connected.take() {
                         Some((address, channel)) if address == writer.grpc_address => Some(channel),
-                        _ => connect(&writer.grpc_address),
+                        _ => connect_lazily(&writer.grpc_address, TIMEOUT),
                     };
                     let answered = match &channel {
                         Some(channel) => self.ask(&writer, channel.clone()).await,
@@ -77,13 +74,6 @@ impl Hearing {
 /// Whether the lease of one has run down so much more than ours.
 fn is_cut_off(left: Duration, ours: Duration) -> bool {
     ours > left + CUT_OFF_AFTER
-}
-
-/// It connects when it is first used, and again when it broke.
-fn connect(address: &str) -> Option<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
-    let endpoint = endpoint.connect_timeout(TIMEOUT).tcp_nodelay(true);
-    Some(endpoint.connect_lazy())
 }
 
 #[cfg(test)]

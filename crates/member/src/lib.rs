@@ -3,6 +3,7 @@
 //! Owns: when a node is promoted, from where a follower gets its blocks, and who is to answer a request. Must not: know
 //! wire formats, or take an election for more than it is worth: what keeps two writers apart is the journal.
 
+mod asking;
 mod clocks;
 mod error;
 mod feed;

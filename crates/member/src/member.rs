@@ -163,34 +163,18 @@ impl Member {
             is_live: is_live.clone(),
             freshness: freshness.clone(),
         };
-        let (follower, is_stopping, faults) = (node.clone(), stopping.clone(), end.clone());
-        spawn("follow", move || {
-            if let Err(error) = follow::run(&follower, &blocks, &is_live, &is_stopping) {
-                faults.send_replace(Some(Arc::new(Ended::Fault(error.into()))));
-            }
+        let (follower, is_stopping) = (node.clone(), stopping.clone());
+        spawn_part("follow", &end, move || {
+            follow::run(&follower, &blocks, &is_live, &is_stopping).map_err(MemberError::from)
         })?;
-        let faults = end.clone();
-        spawn("feed", move || {
-            if let Err(error) = feed.run() {
-                faults.send_replace(Some(Arc::new(Ended::Fault(error))));
-            }
-        })?;
-        let (faults, asking) = (end.clone(), clocks.clone());
-        spawn("clocks", move || {
-            if let Err(error) = asking.run() {
-                faults.send_replace(Some(Arc::new(Ended::Fault(error))));
-            }
-        })?;
+        spawn_part("feed", &end, move || feed.run())?;
+        let asking = clocks.clone();
+        spawn_part("clocks", &end, move || asking.run())?;
         let hearing = Hearing {
             elector: elector.clone(),
             stopping: stopping.clone(),
         };
-        let faults = end.clone();
-        spawn("hearing", move || {
-            if let Err(error) = hearing.run() {
-                faults.send_replace(Some(Arc::new(Ended::Fault(error))));
-            }
-        })?;
+        spawn_part("hearing", &end, move || hearing.run())?;
         spawn("lead", move || {
             end.send_replace(Some(Arc::new(lead.run())));
         })?;
@@ -364,6 +348,20 @@ pub(crate) fn is_news(last: &mut String, error: &dyn std::error::Error) -> bool 
     let is_new = *last != text;
     *last = text;
     is_new
+}
+
+/// Starts a part of the member that goes on until the process stops; a fault in it ends the member's part.
+fn spawn_part(
+    name: &str,
+    end: &watch::Sender<Option<Arc<Ended>>>,
+    body: impl FnOnce() -> Result<(), MemberError> + Send + 'static,
+) -> Result<(), MemberError> {
+    let end = end.clone();
+    spawn(name, move || {
+        if let Err(error) = body() {
+            end.send_replace(Some(Arc::new(Ended::Fault(error))));
+        }
+    })
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), MemberError> {

@@ -215,7 +215,7 @@ mod tests {
         let request = proto::CreateTransfersRequest {
             transfers: vec![transfer_out(&new); EVENTS_PER_REQUEST_MAX],
         };
-        let most = api::ApiConfig::default().max_request_bytes;
+        let most = wire::REQUEST_BYTES_MAX;
         assert!(request.encoded_len() < most, "{} bytes", request.encoded_len());
     }
 }

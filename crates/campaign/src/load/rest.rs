@@ -10,6 +10,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use wire::CONSISTENCY;
 
 /// No answer is longer: a page of transfers is some megabytes.
 const BODY_BYTES_MAX: usize = 64 << 20;
@@ -109,12 +110,9 @@ impl RestClient {
         let consistency = match consistency {
             Consistency::Linearizable => String::new(),
             Consistency::Bounded(age_ns) => {
-                format!(
-                    "shanraq-consistency: bounded; max-age-ms={}\r\n",
-                    age_ns / 1_000_000
-                )
+                format!("{CONSISTENCY}: bounded; max-age-ms={}\r\n", age_ns / 1_000_000)
             }
-            Consistency::Any => "shanraq-consistency: any\r\n".to_owned(),
+            Consistency::Any => format!("{CONSISTENCY}: any\r\n"),
         };
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{consistency}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",

@@ -70,26 +70,25 @@ impl Server {
         command.envs(self.environment.iter().cloned());
         let log = log.expect("a log can be written");
         let deadline = Instant::now() + PATIENCE;
+        // Sessions of a server that crashed may not have ended yet, and while they hold its memory no other starts.
         while self.child.is_none() {
             let own = log.try_clone().expect("a log can be written");
             let mut child = spawn_as_postgres(&command, own);
-            while self.try_sql("postgres", "select 1").is_err() {
-                assert!(
-                    Instant::now() < deadline,
-                    "{} does not start; log:\n{}",
-                    self.name,
-                    self.log()
-                );
-                std::thread::sleep(POLL);
-                // Sessions of a server that crashed may not have ended yet, and while they hold its memory no other starts.
-                if child.try_wait().expect("it is our child").is_some() {
-                    break;
-                }
-            }
-            if child.try_wait().expect("it is our child").is_none() {
-                self.child = Some(child);
-            }
+            self.child = self.comes_up(&mut child, deadline).then_some(child);
         }
+    }
+
+    /// Whether it answers before it has ended.
+    fn comes_up(&self, child: &mut Child, deadline: Instant) -> bool {
+        while child.try_wait().expect("it is our child").is_none() {
+            if self.try_sql("postgres", "select 1").as_deref() == Ok("1") {
+                return true;
+            }
+            let (name, is_late) = (&self.name, Instant::now() >= deadline);
+            assert!(!is_late, "{name} does not start; log:\n{}", self.log());
+            std::thread::sleep(POLL);
+        }
+        false
     }
 
     /// Ends it and waits until it has ended.

@@ -15,10 +15,12 @@ use std::time::{Duration, Instant};
 /// Far above what anything takes: the machine is shared.
 pub const WITHIN: Duration = Duration::from_secs(180);
 
-/// Run by Patroni instead of the program: freezes whom the test names, then fences, or lets everything through. Only so
-/// is a standby's Patroni frozen after its vote and before it hears of the new leader, every time.
+/// Run instead of the program: before a promotion it freezes whom the test names, then fences, or lets everything through. Only so
+/// is a standby's Patroni frozen after its vote and before it hears of the new leader, every time. All else that is asked of the
+/// program, a rewind above all, is done as ever and tells of no vote.
 const HOOK: &str = r#"#!/bin/sh
 d=$(dirname "$0")
+[ "$1" = fence ] || exec "$d/real" "$@"
 touch "$d/told/polled"
 for pid in $(cat "$d/freeze" 2>/dev/null); do kill -STOP "$pid"; done
 [ -e "$d/open" ] && exit 0

@@ -7,7 +7,7 @@ use crate::link::{Link, failed};
 use crate::schema::leaf;
 use crate::tables::{OBSERVE, OBSERVE_ALONE, Uuid, observe};
 use crate::{Durability, PostgresError};
-use futures::future::join;
+use futures::future::{join, try_join4};
 use journal::{Head, ShardId, Term, WriterId};
 use ledger::Height;
 use std::time::Duration;
@@ -73,14 +73,19 @@ impl Statements {
         let with = |bytes: Type| [&types[..], &[bytes], tail].concat();
         let (one_types, many_types) = (with(Type::BYTEA), with(Type::BYTEA_ARRAY));
         link.ask("prepare the append", async |client| {
+            let (one, many, observe, nudge) = try_join4(
+                client.prepare_typed(&one, &one_types),
+                client.prepare_typed(&many, &many_types),
+                client.prepare(observe),
+                client.prepare("select pg_logical_emit_message(true, 'shanraq', '')::text"),
+            )
+            .await?;
             Ok(Self {
-                one: client.prepare_typed(&one, &one_types).await?,
-                many: client.prepare_typed(&many, &many_types).await?,
-                observe: client.prepare(observe).await?,
-                nudge: client
-                    .prepare("select pg_logical_emit_message(true, 'shanraq', '')::text")
-                    .await?,
                 predecessors,
+                one,
+                many,
+                observe,
+                nudge,
             })
         })
     }

@@ -3,11 +3,12 @@
 
 use crate::append::{Parcel, Statements};
 use crate::chunks::{PREFIX_BYTES, complete, fits};
-use crate::link::{AbortHandle, Link, Purpose};
+use crate::link::{AbortHandle, Link, Purpose, scalar};
 use crate::reader::FinalHead;
 use crate::schema::{check_version, ensure_partitions, partition_heights};
 use crate::tables::{Mark, Uuid, block, last_final, visible};
 use crate::{ConnectOptions, PostgresError, PostgresOptions, PostgresReader};
+use futures::future::try_join3;
 use journal::{
     AppendError, Block, BlockHash, BlockReader, Draft, Head, Journal, JournalError, Opener, Sealer, ShardId,
     Term, WriterId, epoch_draft,
@@ -308,10 +309,10 @@ impl PostgresJournal {
 impl Session {
     fn open(options: &PostgresOptions, abort: &AbortHandle) -> Result<Self, PostgresError> {
         let mut link = Link::open(&options.connect, Purpose::Append, abort.clone())?;
-        check_server(&mut link, &options.connect.target())?;
+        let server = check_server(&mut link, &options.connect.target())?;
         check_version(&mut link)?;
         Ok(Self {
-            server: server_name(&mut link)?,
+            server,
             partition_heights: partition_heights(&mut link)?,
             partitions_until: Height(0),
             statements: None,
@@ -370,31 +371,17 @@ impl Session {
 /// # Errors
 /// [`PostgresError`]: none can be found now.
 pub fn writable_server(options: &ConnectOptions) -> Result<String, PostgresError> {
-    server_name(&mut Link::open(
-        options,
-        Purpose::ReadAtPrimary,
-        AbortHandle::default(),
-    )?)
+    let mut link = Link::open(options, Purpose::ReadAtPrimary, AbortHandle::default())?;
+    link.ask_scalar("ask the server's name", SERVER_NAME)
 }
 
-fn server_name(link: &mut Link) -> Result<String, PostgresError> {
-    link.ask("ask the server's name", async |client| {
-        let sql = "select concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time())";
-        client.query_one_scalar(sql, &[]).await
-    })
-}
+const SERVER_NAME: &str =
+    "select concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time())";
 
-/// Refuses a server under whose settings success would not mean what it must. What may change while we are connected
-/// is asked again with every block.
-fn check_server(link: &mut Link, target: &str) -> Result<(), PostgresError> {
+/// Refuses a server under whose settings success would not mean what it must, and gives its name. What may change while we are
+/// connected is asked again with every block.
+fn check_server(link: &mut Link, target: &str) -> Result<String, PostgresError> {
     let action = "look at the server's settings";
-    let is_standby: bool = link.ask(action, async |client| {
-        client.query_one_scalar("select pg_is_in_recovery()", &[]).await
-    })?;
-    if is_standby {
-        let target = target.to_owned();
-        return Err(PostgresError::NotPrimary { target });
-    }
     const WANTED: [(&str, &str, &str); 11] = [
         ("fsync", "on", "`on`, or a commit is on no disk"),
         ("full_page_writes", "on", "`on`, or a crash may leave half a page"),
@@ -422,12 +409,22 @@ fn check_server(link: &mut Link, target: &str) -> Result<(), PostgresError> {
     ];
     let names: Vec<&str> = WANTED.iter().map(|(name, ..)| *name).collect();
     let sql = "select name, setting from pg_settings where name = any($1) union all select 'pg_read_all_stats',                case when pg_has_role(current_user, 'pg_read_all_stats', 'usage') then 'on' else 'off' end";
-    let found = link.ask(action, async |client| {
-        let rows = client.query_typed(sql, &[(&names, Type::TEXT_ARRAY)]).await?;
-        rows.iter()
-            .map(|row| Ok((row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?)))
-            .collect::<Result<Vec<_>, _>>()
+    let (server, is_standby, found) = link.ask(action, async |client| {
+        let (server, is_standby, rows) = try_join3(
+            scalar(client, SERVER_NAME),
+            scalar(client, "select pg_is_in_recovery()"),
+            client.query_typed(sql, &[(&names, Type::TEXT_ARRAY)]),
+        )
+        .await?;
+        let settings = rows
+            .iter()
+            .map(|row| Ok((row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?)));
+        Ok((server, is_standby, settings.collect::<Result<Vec<_>, _>>()?))
     })?;
+    if is_standby {
+        let target = target.to_owned();
+        return Err(PostgresError::NotPrimary { target });
+    }
     for (name, expected, wanted) in WANTED {
         let value = found.iter().find(|(found, _)| found == name);
         match value {
@@ -439,7 +436,7 @@ fn check_server(link: &mut Link, target: &str) -> Result<(), PostgresError> {
             None | Some(_) => {}
         }
     }
-    Ok(())
+    Ok(server)
 }
 
 const NO_TIMEOUT: &str = "0: what is cut short may be visible and on no standby";

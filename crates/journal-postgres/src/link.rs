@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio_postgres::error::{DbError, Severity};
 use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::types::FromSqlOwned;
 use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, Socket};
 
 /// Makes an append that hangs give up, from any thread: its socket is closed without a word (a cancel would make a
@@ -119,19 +120,17 @@ impl Link {
                 Purpose::Append | Purpose::Maintain => None,
             },
         };
-        link.batch("set the session up", SETTINGS)?;
-        match purpose {
+        let own = match purpose {
             // No statistics are kept of tables that only grow; the key is always right.
-            Purpose::Append => link.batch(
-                "set the session up",
-                "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off;",
-            )?,
-            Purpose::Read | Purpose::ReadAtPrimary => link.batch(
-                "set the session up",
-                "set default_transaction_read_only = on; set enable_seqscan = off; set enable_bitmapscan = off;",
-            )?,
-            Purpose::Maintain => link.batch("set the session up", "set vacuum_cost_delay = '2ms';")?,
-        }
+            Purpose::Append => {
+                "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off;"
+            }
+            Purpose::Read | Purpose::ReadAtPrimary => {
+                "set default_transaction_read_only = on; set enable_seqscan = off; set enable_bitmapscan = off;"
+            }
+            Purpose::Maintain => "set vacuum_cost_delay = '2ms';",
+        };
+        link.batch("set the session up", &format!("{SETTINGS} {own}"))?;
         Ok(link)
     }
 
@@ -210,6 +209,15 @@ impl Link {
         self.flight(action, work)?.map_err(|error| failed(action, error))
     }
 
+    /// A flight that ends in one value.
+    pub(crate) fn ask_scalar<T: FromSqlOwned>(
+        &mut self,
+        action: &'static str,
+        sql: &str,
+    ) -> Result<T, PostgresError> {
+        self.ask(action, async |client| scalar(client, sql).await)
+    }
+
     /// Waits as long as the server is expected to need, unless told to give up.
     pub(crate) fn pause(&self, action: &'static str, time: Duration) -> Result<(), PostgresError> {
         self.runtime.block_on(async {
@@ -219,6 +227,11 @@ impl Link {
             }
         })
     }
+}
+
+/// One value of one row. Takes one round trip, where a statement that is prepared first takes two: another server may be far.
+pub(crate) async fn scalar<T: FromSqlOwned>(client: &Client, sql: &str) -> Result<T, tokio_postgres::Error> {
+    client.query_typed_one(sql, &[]).await?.try_get(0)
 }
 
 /// Ends after that time, if there is one.

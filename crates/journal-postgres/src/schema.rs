@@ -7,6 +7,7 @@ use crate::{ConnectOptions, PostgresError};
 use journal::ShardId;
 use ledger::Height;
 use std::num::NonZeroU64;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 /// The version of the schema that this program writes and reads.
@@ -65,28 +66,30 @@ pub fn migrate(
 
 /// The schema's version; 0 when there is none.
 pub(crate) fn version(link: &mut Link) -> Result<i32, PostgresError> {
-    let action = "read the schema's version";
-    let exists = link.ask(action, async |client| {
-        client
-            .query_one_scalar::<bool, _>("select to_regclass('shanraq.schema_version') is not null", &[])
-            .await
-    })?;
-    if !exists {
-        return Ok(0);
+    let exists = link.ask_scalar(
+        "look for the schema",
+        "select to_regclass('shanraq.schema_version') is not null",
+    )?;
+    match exists {
+        true => latest_version(link),
+        false => Ok(0),
     }
-    link.ask(action, async |client| {
-        client
-            .query_one_scalar(
-                "select coalesce(max(version), 0) from shanraq.schema_version",
-                &[],
-            )
-            .await
-    })
+}
+
+/// The version of a schema that is there.
+fn latest_version(link: &mut Link) -> Result<i32, PostgresError> {
+    let sql = "select coalesce(max(version), 0) from shanraq.schema_version";
+    link.ask_scalar("read the schema's version", sql)
 }
 
 /// Refuses every schema but the one of this program.
 pub(crate) fn check_version(link: &mut Link) -> Result<(), PostgresError> {
-    match version(link)? {
+    let found = match latest_version(link) {
+        // One question suffices where a refusal ends no transaction.
+        Err(refusal) if refusal.is_refusal(&SqlState::UNDEFINED_TABLE) => 0,
+        answer => answer?,
+    };
+    match found {
         SCHEMA_VERSION => Ok(()),
         found => Err(PostgresError::Schema {
             found,
@@ -97,11 +100,7 @@ pub(crate) fn check_version(link: &mut Link) -> Result<(), PostgresError> {
 
 /// Heights in a partition.
 pub(crate) fn partition_heights(link: &mut Link) -> Result<u64, PostgresError> {
-    let heights: i64 = link.ask("read the layout", async |client| {
-        client
-            .query_one_scalar("select partition_heights from shanraq.layout", &[])
-            .await
-    })?;
+    let heights: i64 = link.ask_scalar("read the layout", "select partition_heights from shanraq.layout")?;
     Ok(heights as u64)
 }
 
@@ -168,9 +167,9 @@ impl Maintainer {
     /// # Errors
     /// [`PostgresError`]; open another one after it.
     pub fn maintain(&mut self, shard: ShardId) -> Result<Option<Maintained>, PostgresError> {
-        let is_standby: bool = self.link.ask("look at the server", async |client| {
-            client.query_one_scalar("select pg_is_in_recovery()", &[]).await
-        })?;
+        let is_standby: bool = self
+            .link
+            .ask_scalar("look at the server", "select pg_is_in_recovery()")?;
         if is_standby {
             return Ok(None);
         }
@@ -214,10 +213,8 @@ impl Maintainer {
     }
 
     fn xid_age(&mut self) -> Result<u64, PostgresError> {
-        let age: i32 = self.link.ask("read the age of transaction ids", async |client| {
-            let sql = "select age(datfrozenxid) from pg_database where datname = current_database()";
-            client.query_one_scalar(sql, &[]).await
-        })?;
+        let sql = "select age(datfrozenxid) from pg_database where datname = current_database()";
+        let age: i32 = self.link.ask_scalar("read the age of transaction ids", sql)?;
         Ok(age.max(0) as u64)
     }
 }

@@ -4,7 +4,9 @@ use crate::PostgresError;
 use crate::chunks::{Row, count, join};
 use crate::error::damaged;
 use crate::finality::{Lsn, Observation, Standby};
-use crate::link::{Link, failed};
+use crate::link::Link;
+use crate::schema::PARTITIONS_AHEAD;
+use futures::future::try_join_all;
 use journal::{Block, Damage, Head, Opener, ShardId, WriterId};
 use ledger::Height;
 use std::error::Error;
@@ -66,29 +68,40 @@ impl Mark {
 
 /// How many marks are looked at in one go; more are only there when so many terms began without a block.
 const MARKS: i64 = 16;
+/// How many partitions are asked for their highest block in one go: those ahead of the head are empty.
+const LEAVES: usize = PARTITIONS_AHEAD as usize + 2;
 
 /// The highest block that can be seen, final or not.
 pub(crate) fn visible(link: &mut Link, shard: ShardId) -> Result<Option<Mark>, PostgresError> {
     let action = "find the head";
     let sql = "select inhrelid::regclass::text from pg_inherits join pg_class on pg_class.oid = inhrelid \
                where inhparent = 'shanraq.journal'::regclass order by relname desc";
-    let leaves = link.ask(action, async |client| client.query(sql, &[]).await)?;
-    for leaf in leaves {
-        let leaf: String = leaf.try_get(0).map_err(|error| failed(action, error))?;
+    let leaves: Vec<String> = link.ask(action, async |client| {
+        let rows = client.query_typed(sql, &[]).await?;
+        rows.iter().map(|row| row.try_get(0)).collect()
+    })?;
+    for leaves in leaves.chunks(LEAVES) {
         // Of two statements a block may land between them, which is as if we had asked later.
-        let sql = format!(
-            "select height, epoch, writer from {leaf} where shard = $1 and chunk = 0 order by height desc limit 1"
-        );
-        let shard = shard.0 as i32;
-        let mark = link.ask(action, async |client| {
-            let found = client.query_typed_opt(&sql, &[(&shard, Type::INT4)]).await?;
-            found.as_ref().map(Mark::of).transpose()
+        let marks = link.ask(action, async |client| {
+            try_join_all(leaves.iter().map(|leaf| highest(client, leaf, shard))).await
         })?;
-        if mark.is_some() {
-            return Ok(mark);
+        // The highest partition first; within a flight the lower ones are asked later.
+        if let Some(mark) = marks.into_iter().flatten().next() {
+            return Ok(Some(mark));
         }
     }
     Ok(None)
+}
+
+/// The highest block that can be seen in a partition.
+async fn highest(client: &Client, leaf: &str, shard: ShardId) -> Result<Option<Mark>, tokio_postgres::Error> {
+    let sql = format!(
+        "select height, epoch, writer from {leaf} where shard = $1 and chunk = 0 order by height desc limit 1"
+    );
+    let found = client
+        .query_typed_opt(&sql, &[(&(shard.0 as i32), Type::INT4)])
+        .await?;
+    found.as_ref().map(Mark::of).transpose()
 }
 
 /// The highest block that is surely final, as far as the tables tell: a writer sends a block only when the one before

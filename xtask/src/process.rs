@@ -86,7 +86,9 @@ pub fn apt_install(packages: &[&str]) -> Result<()> {
     run(Command::new("apt-get").args(["-qq", "update"]))?;
     let mut command = Command::new("apt-get");
     command
-        .args(["-qq", "-y", "--no-install-recommends", "install"])
+        .args(["-qq", "-y", "--no-install-recommends"])
+        // Another program may be installing.
+        .args(["-o", "DPkg::Lock::Timeout=600", "install"])
         .args(packages);
     run(command.env("DEBIAN_FRONTEND", "noninteractive"))
 }

@@ -3,7 +3,6 @@
 //! Names begin with `shq` and a tag of the cluster's directory, so that two clusters never meet, and nothing that is not
 //! ours is ever removed. A cut drops packets silently, as a lost host or a broken switch does.
 
-use crate::render::CONGESTION_CONTROL;
 use crate::{ClusterError, Host, HostName, Role, Topology, impair};
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
@@ -84,9 +83,6 @@ pub fn create(directory: &Path, topology: &Topology) -> Result<(), ClusterError>
         )?;
         run("ip", &["-n", &namespace, "link", "set", interface, "up"])?;
         run("ip", &["-n", &namespace, "link", "set", "lo", "up"])?;
-        // A new network takes this machine's choice, not the one that is rendered for a host.
-        let choose = format!("echo {CONGESTION_CONTROL} > /proc/sys/net/ipv4/tcp_congestion_control");
-        run("ip", &["netns", "exec", &namespace, "sh", "-c", &choose])?;
     }
     Ok(())
 }

@@ -112,7 +112,15 @@ fn install_packages(packages: &[&str]) -> Result<(), ClusterError> {
         fs::write(policy, "#!/bin/sh\nexit 101\n").map_err(|e| ClusterError::io("write", policy, e))?;
         run("chmod", &["755", "/usr/sbin/policy-rc.d"])?;
     }
-    let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
+    // Another program may be installing.
+    let mut arguments = vec![
+        "install",
+        "-y",
+        "-q",
+        "-o",
+        "DPkg::Lock::Timeout=600",
+        "--no-install-recommends",
+    ];
     arguments.extend(packages);
     let installed = apt(&["update", "-q"]).and_then(|()| apt(&arguments));
     if ours {

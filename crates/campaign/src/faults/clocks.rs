@@ -19,7 +19,15 @@ pub fn prepare(directory: &Path, node: &Path) -> Result<Option<PathBuf>> {
         // Without it two faults are reported as not available; nothing else depends on it.
         let _ = run(
             "apt-get",
-            &["install", "-y", "-q", "--no-install-recommends", "libfaketime"],
+            &[
+                "install",
+                "-y",
+                "-q",
+                "-o",
+                "DPkg::Lock::Timeout=600",
+                "--no-install-recommends",
+                "libfaketime",
+            ],
         );
     }
     if !Path::new(LIBRARY).exists() {

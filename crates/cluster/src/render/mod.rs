@@ -24,7 +24,6 @@ use crate::{Host, Machine, ProcessKind, Role, Secrets, Topology};
 pub(crate) use node::FILE as NODE_FILE;
 pub use postgres::server_settings;
 pub(crate) use projection::FILE as PROJECTION_FILE;
-pub(crate) use sysctl::CONGESTION_CONTROL;
 
 /// The files of a host, by path.
 pub fn render(topology: &Topology, host: &Host, machine: Machine, secrets: &Secrets) -> Vec<RenderedFile> {

@@ -3,12 +3,8 @@
 use super::{HEADER, root};
 use crate::files::RenderedFile;
 
-/// How a host's connections judge the line. BBR, which some kernels choose, believes for ten seconds in the round trip of before: when a
-/// line becomes slow, writes stand still that long.
-pub(crate) const CONGESTION_CONTROL: &str = "cubic";
-
 /// What is written and not flushed is sent to the disk steadily. Gathered for half a minute, as the kernel does by itself, it goes out at
-/// once, and every flush of a log waits behind it.
+/// once, and every flush of a log waits behind it. BBR, which some kernels choose, believes for ten seconds in the round trip of before.
 pub fn file() -> RenderedFile {
     let text = format!(
         "# {HEADER}
@@ -16,7 +12,7 @@ pub fn file() -> RenderedFile {
 vm.dirty_background_bytes = 8388608
 vm.dirty_writeback_centisecs = 20
 # With BBR, which some kernels choose, writes stand still for up to ten seconds when a line becomes slow.
-net.ipv4.tcp_congestion_control = {CONGESTION_CONTROL}
+net.ipv4.tcp_congestion_control = cubic
 "
     );
     root("sysctl/shanraq.conf", text)

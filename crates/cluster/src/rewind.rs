@@ -15,6 +15,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
+/// What `pg_rewind` leaves for the server's next start.
+const LABEL: &str = "backup_label";
+
 /// Runs `pg_rewind` with its own arguments and gives back its end. `tell` hears which segments were kept.
 ///
 /// # Errors
@@ -33,7 +36,9 @@ pub fn rewind(
         .args(arguments)
         .status()
         .map_err(|error| ClusterError::io("run", pg_rewind, error))?;
-    if let Some(data) = data.filter(|_| status.success() && !held.is_empty()) {
+    // Where it found nothing to rewind it leaves no label, and took nothing away.
+    let is_rewound = |data: &PathBuf| status.success() && data.join(LABEL).exists();
+    if let Some(data) = data.filter(|data| is_rewound(data) && !held.is_empty()) {
         give_back(&data, held, tell)?;
     }
     Ok(status)
@@ -149,7 +154,7 @@ fn write(mut file: File, log: &Path, path: &Path) -> io::Result<()> {
 
 /// Where replay begins: `START WAL LOCATION` of the label that `pg_rewind` leaves.
 fn begin(data: &Path) -> Result<u64, ClusterError> {
-    let path = data.join("backup_label");
+    let path = data.join(LABEL);
     let text = read(&path)?;
     let line = text
         .lines()

@@ -100,16 +100,25 @@ impl Supervisor {
     /// Keeps everything running until `stop` is set, then ends everything.
     ///
     /// # Errors
-    /// The table cannot be written (then everything is ended), or something would not end.
+    /// Something would not end, or the table that says so cannot be written.
     pub fn run(mut self, stop: &AtomicBool) -> Result<(), ClusterError> {
         process::adopt_orphans()
             .map_err(|e| ClusterError::io("adopt orphans in", Path::new("/proc/self"), e))?;
-        let mut kept = Ok(());
-        while !stop.load(Ordering::Acquire) && kept.is_ok() {
+        let mut told = None;
+        while !stop.load(Ordering::Acquire) {
             self.take_orders();
             process::bury_orphans();
             self.keep();
-            kept = self.save();
+            // A full disk ends nothing that runs: the table is written when there is room.
+            let failed = self.save().err().map(|error| error.to_string());
+            if failed != told {
+                if let Some(error) = &failed {
+                    eprintln!(
+                        "shanraq: which processes run is not written down, so that `cluster down` would not find all: {error}"
+                    );
+                }
+                told = failed;
+            }
             std::thread::sleep(TICK);
         }
         let ended = teardown::end(&self.local, &self.table());
@@ -122,7 +131,7 @@ impl Supervisor {
         if ended.is_ok() {
             Table::default().write(self.local.directory())?;
         }
-        kept.and(ended)
+        ended
     }
 
     fn take_orders(&mut self) {

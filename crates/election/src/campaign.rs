@@ -163,7 +163,7 @@ async fn participate(shared: &Shared, lease: LeaseId) -> ElectionError {
             let error = ElectionError::NameTaken { name };
             tracing::warn!(code = error.code(), %error, "not taking part yet");
         }
-        match act(shared, lease, action).await {
+        match act(shared, &view, lease, action).await {
             Ok(()) => {}
             Err(error @ ElectionError::Refused { .. }) => return error,
             Err(error) => {
@@ -188,7 +188,7 @@ fn decide(shared: &Shared, view: &View, lease: LeaseId) -> Action {
     })
 }
 
-async fn act(shared: &Shared, lease: LeaseId, action: Action) -> Result<(), ElectionError> {
+async fn act(shared: &Shared, view: &View, lease: LeaseId, action: Action) -> Result<(), ElectionError> {
     match action {
         Action::Register => {
             let member = &shared.options.member;
@@ -224,7 +224,9 @@ async fn act(shared: &Shared, lease: LeaseId, action: Action) -> Result<(), Elec
                 .await?;
         }
         Action::EndTerm(term) => {
-            let when = [(shared.keys.writer.as_str(), term)];
+            // Whoever hears the writer again takes its statement back: then it is decided anew.
+            let stated = view.stating(term).map(|held| (held.key.as_str(), held.created));
+            let when: Vec<_> = stated.chain([(shared.keys.writer.as_str(), term)]).collect();
             let then = vec![delete(&shared.keys.writer)];
             let ended = shared
                 .etcd

@@ -104,11 +104,16 @@ impl View {
         ))
     }
 
+    /// The statements that the writer of this term is silent.
+    pub(crate) fn stating(&self, term: TermRevision) -> impl Iterator<Item = &Held<Silence>> {
+        let says = move |it: &&Held<Silence>| it.value.as_ref().is_ok_and(|silence| silence.term == term.0);
+        self.silences.iter().filter(says)
+    }
+
     /// Whether more than half of the members, and never one alone, state that the writer of this term is silent. Statements hang on
     /// their member's lease, so they are of members that are there.
     pub(crate) fn agrees_that_silent(&self, term: TermRevision) -> bool {
-        let says = |it: &&Held<Silence>| it.value.as_ref().is_ok_and(|silence| silence.term == term.0);
-        let many = self.silences.iter().filter(says).count();
+        let many = self.stating(term).count();
         many >= 2 && 2 * many > self.members.len()
     }
 

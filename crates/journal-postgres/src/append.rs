@@ -123,7 +123,7 @@ impl Statements {
             &writer_before,
         ];
         let parameters = &parameters[..if self.predecessors.is_some() { 8 } else { 6 }];
-        let (inserted, observed) = link.flight(ACTION, async |client| {
+        let (inserted, observed) = link.commit(ACTION, async |client| {
             join(
                 client.execute(statement, parameters),
                 observe(client, &self.observe),
@@ -171,7 +171,7 @@ impl Statements {
         }
         // Others may have written behind our commit without flushing. A commit of our own makes the server flush, and
         // its standbys after it, all that was written so far.
-        let (nudged, mut latest) = link.flight(ACTION, async |client| {
+        let (nudged, mut latest) = link.commit(ACTION, async |client| {
             join(client.execute(&self.nudge, &[]), observe(client, &self.observe)).await
         })?;
         nudged.map_err(|error| failed(ACTION, error))?;
@@ -182,7 +182,7 @@ impl Statements {
                 return Ok(());
             }
             link.pause(ACTION, PAUSE)?;
-            latest = link.flight(ACTION, async |client| observe(client, &self.observe).await)?;
+            latest = link.commit(ACTION, async |client| observe(client, &self.observe).await)?;
         }
     }
 }

@@ -86,8 +86,19 @@ impl PostgresJournal {
     /// # Errors
     /// [`PostgresError`].
     pub fn open(options: PostgresOptions, keys: KeyRing) -> Result<Self, PostgresError> {
+        Self::open_abortable(options, keys, AbortHandle::default())
+    }
+
+    /// [`PostgresJournal::open`], which another thread may make give up, as everything after it.
+    ///
+    /// # Errors
+    /// [`PostgresError`].
+    pub fn open_abortable(
+        options: PostgresOptions,
+        keys: KeyRing,
+        abort: AbortHandle,
+    ) -> Result<Self, PostgresError> {
         options.durability.check()?;
-        let abort = AbortHandle::default();
         let mut session = Session::open(&options, &abort)?;
         let final_head = Arc::new(FinalHead::default());
         let reader = PostgresReader::sharing(&options, keys.clone(), final_head.clone());
@@ -323,7 +334,7 @@ impl Session {
     /// Claims the next term above `above`, and gives its epoch.
     fn claim(&mut self, shard: ShardId, above: u64, writer: WriterId) -> Result<u64, PostgresError> {
         let (shard, above) = (shard.0 as i32, above as i64);
-        let epoch: i64 = self.link.ask("claim the next term", async |client| {
+        let epoch: i64 = self.link.change("claim the next term", async |client| {
             let sql = "select shanraq.claim_term($1, $2, $3)";
             let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
                 (&shard, Type::INT4),

@@ -21,7 +21,7 @@ mod tables;
 pub use self::journal::{PostgresJournal, writable_server};
 pub use chunks::{CHUNK_BYTES, DRAFT_BYTES_MAX};
 pub use error::{PostgresError, server_words};
-pub use link::{AbortHandle, Session, latest_primary};
+pub use link::{AbortHandle, RIVALS_WITHIN, Session, latest_primary};
 pub use options::{ConnectOptions, Durability, Password, PostgresOptions, Tls};
 pub use reader::PostgresReader;
 pub use schema::{Maintained, Maintainer, PARTITION_HEIGHTS_DEFAULT, SCHEMA_VERSION, migrate};

@@ -16,6 +16,7 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 use tokio_postgres::error::{DbError, Severity};
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::types::FromSqlOwned;
@@ -69,15 +70,16 @@ pub(crate) struct Link {
     wire: Connection<Socket, NoTlsStream>,
     runtime: Runtime,
     abort: AbortHandle,
-    /// How long a flight may take; none where only its end tells what became of it.
-    within: Option<Duration>,
+    /// How long the server may be silent to a question; none where that is work.
+    silent_max: Option<Duration>,
 }
 
-/// How long a question of a reader may take: a frozen server keeps its connections, and others are there to be asked.
-const READ_WITHIN: Duration = Duration::from_secs(10);
+/// How long others may take to say that they take writes, too, where nobody said otherwise.
+pub const RIVALS_WITHIN: Duration = Duration::from_millis(100);
 
-/// How long others may take to say that they take writes, too.
-const RIVAL_WITHIN: Duration = Duration::from_millis(100);
+/// How long a server may be silent to a question: a frozen one keeps its connections, and others are there to be asked.
+const SILENT_MAX: Duration = Duration::from_secs(10);
+
 /// How long one of several may take to tell its timeline.
 const TIMELINE_WITHIN: Duration = Duration::from_millis(500);
 
@@ -115,9 +117,9 @@ impl Link {
             wire,
             runtime,
             abort,
-            within: match purpose {
-                Purpose::Read | Purpose::ReadAtPrimary => Some(READ_WITHIN),
-                Purpose::Append | Purpose::Maintain => None,
+            silent_max: match purpose {
+                Purpose::Append | Purpose::Read | Purpose::ReadAtPrimary => Some(SILENT_MAX),
+                Purpose::Maintain => None,
             },
         };
         let own = match purpose {
@@ -134,11 +136,30 @@ impl Link {
         Ok(link)
     }
 
-    /// Sends what `work` asks for in one flight and gives its output when all of it is answered. Fails when a warning
-    /// came before that, when the connection broke and `work` could not end, or when it was told to give up.
+    /// Sends questions in one flight and gives what was answered to all of them. Fails as [`Link::commit`] does, and when the server
+    /// is silent.
     pub(crate) fn flight<T>(
         &mut self,
         action: &'static str,
+        work: impl AsyncFnOnce(&Client) -> T,
+    ) -> Result<T, PostgresError> {
+        self.fly(action, self.silent_max, work)
+    }
+
+    /// Sends what changes something in one flight, with no limit but the abort: only its end tells what became of it. Fails when a
+    /// warning came before that, when the connection broke and `work` could not end, or when it was told to give up.
+    pub(crate) fn commit<T>(
+        &mut self,
+        action: &'static str,
+        work: impl AsyncFnOnce(&Client) -> T,
+    ) -> Result<T, PostgresError> {
+        self.fly(action, None, work)
+    }
+
+    fn fly<T>(
+        &mut self,
+        action: &'static str,
+        silent_max: Option<Duration>,
         work: impl AsyncFnOnce(&Client) -> T,
     ) -> Result<T, PostgresError> {
         let Self {
@@ -146,17 +167,21 @@ impl Link {
             wire,
             runtime,
             abort,
-            within,
+            ..
         } = self;
         let mut warning = None;
         let output = runtime.block_on(async {
             let mut work = pin!(work(client));
             let mut aborted = pin!(abort.requested());
-            let mut late = pin!(after(*within));
+            let mut silence = silent_max.map(|time| (time, Box::pin(sleep(time))));
             poll_fn(|cx| {
-                if late.as_mut().poll(cx).is_ready() {
-                    let reason = "the server is silent".to_owned();
-                    return Poll::Ready(Err(PostgresError::Broken { action, reason }));
+                if let Some((time, silence)) = &mut silence {
+                    if silence.as_mut().poll(cx).is_ready() {
+                        let reason = "the server is silent".to_owned();
+                        return Poll::Ready(Err(PostgresError::Broken { action, reason }));
+                    }
+                    // Woken by something else: bytes that came or went. A long answer over a slow line is no silence.
+                    silence.as_mut().reset(Instant::now() + *time);
                 }
                 if aborted.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Err(PostgresError::Aborted { action }));
@@ -209,6 +234,15 @@ impl Link {
         self.flight(action, work)?.map_err(|error| failed(action, error))
     }
 
+    /// A change that ends in one answer.
+    pub(crate) fn change<T>(
+        &mut self,
+        action: &'static str,
+        work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, PostgresError> {
+        self.commit(action, work)?.map_err(|error| failed(action, error))
+    }
+
     /// A flight that ends in one value.
     pub(crate) fn ask_scalar<T: FromSqlOwned>(
         &mut self,
@@ -222,7 +256,7 @@ impl Link {
     pub(crate) fn pause(&self, action: &'static str, time: Duration) -> Result<(), PostgresError> {
         self.runtime.block_on(async {
             tokio::select! {
-                () = tokio::time::sleep(time) => Ok(()),
+                () = sleep(time) => Ok(()),
                 () = self.abort.requested() => Err(PostgresError::Aborted { action }),
             }
         })
@@ -232,14 +266,6 @@ impl Link {
 /// One value of one row. Takes one round trip, where a statement that is prepared first takes two: another server may be far.
 pub(crate) async fn scalar<T: FromSqlOwned>(client: &Client, sql: &str) -> Result<T, tokio_postgres::Error> {
     client.query_typed_one(sql, &[]).await?.try_get(0)
-}
-
-/// Ends after that time, if there is one.
-async fn after(time: Option<Duration>) {
-    match time {
-        Some(time) => tokio::time::sleep(time).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// What the driver gives: questions go in at one side, messages come out at the other.
@@ -268,28 +294,32 @@ async fn connect_to_first(options: &ConnectOptions) -> Result<Session, PostgresE
 /// The server that takes writes.
 async fn connect_to_primary(options: &ConnectOptions) -> Result<Session, PostgresError> {
     let asked = options.hosts.iter().map(|host| connect_to(options, host, true));
-    latest_primary(asked).await.map_err(|refused| {
-        refused.unwrap_or_else(|| PostgresError::Broken {
-            action: "connect",
-            reason: "several servers take writes, and none tells its timeline".to_owned(),
+    latest_primary(asked, options.rivals_within())
+        .await
+        .map_err(|refused| {
+            refused.unwrap_or_else(|| PostgresError::Broken {
+                action: "connect",
+                reason: "several servers take writes, and none tells its timeline".to_owned(),
+            })
         })
-    })
 }
 
 /// Of the sessions that come about, each with a server that takes writes, the one with the server on the latest timeline: an
-/// old primary that nobody has demoted yet takes sessions, and its commits wait for ever, or for nothing.
+/// old primary that nobody has demoted yet takes sessions, and its commits wait for ever, or for nothing. Others may take so long
+/// to say that they take writes, too, once one has.
 ///
 /// # Errors
 /// The last refusal when nobody takes writes; none when several do, and none of them tells its timeline.
 pub async fn latest_primary<E>(
     asked: impl IntoIterator<Item = impl Future<Output = Result<Session, E>>>,
+    rivals_within: Duration,
 ) -> Result<Session, Option<E>> {
     let mut asked: FuturesUnordered<_> = asked.into_iter().collect();
     let (mut found, mut refused) = (Vec::new(), None);
     while let Some(answer) = match found.is_empty() {
         true => asked.next().await,
         // A host that is silent must not hold up what others have answered.
-        false => tokio::time::timeout(RIVAL_WITHIN, asked.next())
+        false => tokio::time::timeout(rivals_within, asked.next())
             .await
             .unwrap_or(None),
     } {

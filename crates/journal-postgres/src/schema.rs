@@ -106,7 +106,7 @@ pub(crate) fn partition_heights(link: &mut Link) -> Result<u64, PostgresError> {
 
 /// Makes sure that the partitions of a height and of those to come stand. Gives the first height that none covers.
 pub(crate) fn ensure_partitions(link: &mut Link, height: Height) -> Result<Height, PostgresError> {
-    let end: i64 = link.ask("make partitions ready", async |client| {
+    let end: i64 = link.change("make partitions ready", async |client| {
         let sql = "select shanraq.ensure_partitions($1, $2)";
         let row = client
             .query_typed_one(

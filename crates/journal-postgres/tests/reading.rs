@@ -196,12 +196,12 @@ fn what_is_final_is_not_taken_from_another_lineage_that_shows_another_block_ther
     assert_eq!(old_writer.journal.head().height, Height(6));
     let sixth = new_writer.journal.reader().read(Height(6)).unwrap().hash;
 
-    // Both take writes; whoever is asked first, the one on the later timeline is the primary. One that answers a moment later than the
-    // other is not waited for: on a busy machine that may happen, and not often.
+    // Both take writes; whoever is asked first, the one on the later timeline is the primary.
     let latest = writable_server(&new).unwrap();
     for order in [[&old, &new], [&new, &old]] {
         let mut both = order[0].clone();
         both.hosts.extend(order[1].hosts.clone());
+        both.hear_all_out();
         let found = (0..20)
             .filter(|_| writable_server(&both).unwrap() == latest)
             .count();

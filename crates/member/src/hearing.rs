@@ -20,6 +20,25 @@ const TIMEOUT: Duration = Duration::from_millis(400);
 /// nobody can reach it, both run down alike.
 const CUT_OFF_AFTER: Duration = Duration::from_millis(1_500);
 
+/// The connections with one writer.
+struct Line {
+    address: String,
+    /// It has answered.
+    proven: Option<Channel>,
+    /// The last question was not answered.
+    is_doubted: bool,
+}
+
+impl Line {
+    fn new(writer: &Member) -> Self {
+        Self {
+            address: writer.grpc_address.clone(),
+            proven: None,
+            is_doubted: false,
+        }
+    }
+}
+
 /// See the module.
 pub(crate) struct Hearing {
     pub(crate) elector: Arc<Elector>,
@@ -33,27 +52,43 @@ impl Hearing {
     /// [`MemberError::Thread`] without an event loop.
     pub(crate) fn run(&self) -> Result<(), MemberError> {
         event_loop()?.block_on(async {
-            let mut connected: Option<(String, Channel)> = None;
+            let mut line: Option<Line> = None;
             while !self.stopping.load(Ordering::Relaxed) {
                 if let Leadership::Following { writer: Some(writer) } = self.elector.leadership() {
-                    let channel = match connected.take() {
-                        Some((address, channel)) if address == writer.grpc_address => Some(channel),
-                        _ => connect_lazily(&writer.grpc_address, TIMEOUT),
-                    };
-                    let answered = match &channel {
-                        Some(channel) => self.ask(&writer, channel.clone()).await,
-                        None => false,
-                    };
+                    let known = line.take().filter(|line| line.address == writer.grpc_address);
+                    let mut asked = known.unwrap_or_else(|| Line::new(&writer));
+                    let answered = self.ask_on(&mut asked, &writer).await;
                     self.elector.hear(&writer.name, answered);
-                    // One that lost packets waits ever longer before it sends them again, also once the way is free.
-                    connected = channel
-                        .filter(|_| answered)
-                        .map(|channel| (writer.grpc_address, channel));
+                    line = Some(asked);
                 }
                 tokio::time::sleep(PAUSE).await;
             }
         });
         Ok(())
+    }
+
+    /// Asks on the connection that answered last. One that lost packets waits ever longer before it sends them again, also once the
+    /// way is free; but where no new connection comes about, the old one may well go on. So both are asked then.
+    async fn ask_on(&self, line: &mut Line, writer: &Member) -> bool {
+        if let Some(proven) = line.proven.clone().filter(|_| !line.is_doubted) {
+            line.is_doubted = !self.ask(writer, proven).await;
+            return !line.is_doubted;
+        }
+        let (proven, fresh) = (line.proven.clone(), connect_lazily(&line.address, TIMEOUT));
+        let (by_proven, by_fresh) =
+            tokio::join!(self.ask_if(writer, proven), self.ask_if(writer, fresh.clone()));
+        if by_fresh {
+            line.proven = fresh;
+        }
+        line.is_doubted = !by_proven && !by_fresh;
+        !line.is_doubted
+    }
+
+    async fn ask_if(&self, writer: &Member, channel: Option<Channel>) -> bool {
+        match channel {
+            Some(channel) => self.ask(writer, channel).await,
+            None => false,
+        }
     }
 
     /// Whether the writer answers, and can reach etcd if we can.

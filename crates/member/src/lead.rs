@@ -20,12 +20,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long a member may fail to take the journal over before it leaves that to others, who may reach a server that it
 /// does not: longer than PostgreSQL takes to have another primary, which all wait for alike.
 const TAKE_OVER_WITHIN: Duration = Duration::from_secs(5);
+/// After how long without success every server is heard out before one is chosen: the primary may be the one that is far.
+const HEARS_ALL_OUT_AFTER: Duration = Duration::from_secs(2);
 /// For how long a node that could not write leaves the election to others; repeated while it is so.
 const STANDS_BACK: Duration = Duration::from_millis(500);
 /// How long an append may go on while the process is to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// After how long an append counts as hanging.
+/// After how long an append counts as hanging, and taking the journal over.
 const HANGS_AFTER: Duration = Duration::from_millis(500);
 /// How often it is seen whether one hangs.
 const LOOK_AT_PRIMARY: Duration = Duration::from_millis(100);
@@ -51,6 +53,23 @@ pub(crate) struct Lead {
     pub(crate) reports: Arc<Reports>,
 }
 
+/// Why the journal was not taken over.
+enum NotTaken {
+    /// It may be at the next attempt.
+    Yet(Box<dyn std::error::Error>),
+    /// The node cannot go on.
+    Fault(NodeError),
+}
+
+impl From<NodeError> for NotTaken {
+    fn from(error: NodeError) -> Self {
+        match error.is_passing() {
+            true => Self::Yet(Box::new(error)),
+            false => Self::Fault(error),
+        }
+    }
+}
+
 impl Lead {
     /// Waits until this member is elected, takes the journal over, and watches until it leads no more, or `stopping`.
     pub(crate) fn run(&self) -> Ended {
@@ -70,15 +89,11 @@ impl Lead {
                 _ => begun,
             };
             elected = Some((revision, since));
-            if !self.has_the_time(revision) || !self.has_the_room() {
+            if !self.has_the_time(revision, since) || !self.has_the_room() {
                 continue;
             }
             let had = self.node.supplied_head();
-            let Some(journal) = self.open(&mut told) else {
-                self.wait_or_leave(since);
-                continue;
-            };
-            match self.take_over(revision, journal) {
+            match self.take_over(revision, since) {
                 Ok(abort) => {
                     let won = Won::now(revision, &self.node, had, begun);
                     if !self.is_still_elected(revision) {
@@ -91,13 +106,14 @@ impl Lead {
                     return self.watch(revision, &abort);
                 }
                 // It stays a follower, and the next attempt begins a term of its own.
-                Err(error) if error.is_passing() => {
-                    if is_news(&mut told, &error) {
+                Err(NotTaken::Yet(error)) => {
+                    // Said once for each reason.
+                    if is_news(&mut told, &*error) {
                         tracing::warn!(code = "MEM-0102", %error, "the journal cannot be taken over yet");
                     }
                     self.wait_or_leave(since);
                 }
-                Err(error) => return Ended::Fault(error.into()),
+                Err(NotTaken::Fault(error)) => return Ended::Fault(error.into()),
             }
         }
         Ended::Stopped
@@ -110,7 +126,7 @@ impl Lead {
         }
         tracing::warn!(
             code = "MEM-0115",
-            "the journal could not be taken over for {} s; another member may try",
+            "no term could be begun for {} s; another member may try",
             TAKE_OVER_WITHIN.as_secs()
         );
         self.elector.resign_before_end(CONFIRM_PATIENCE);
@@ -132,8 +148,8 @@ impl Lead {
         }
     }
 
-    /// Whether this node's clock lets it begin a term; leaves it to others if not.
-    fn has_the_time(&self, revision: TermRevision) -> bool {
+    /// Whether this node's clock lets it begin a term; leaves it to others if not, or if that cannot be known for long.
+    fn has_the_time(&self, revision: TermRevision, since: Instant) -> bool {
         let refusal = self
             .clocks
             .begin_term(|| self.leads(revision) && !self.is_stopping());
@@ -148,7 +164,7 @@ impl Lead {
                     code = "MEM-0109",
                     "no clock can be read to hold this node's against; it is tried again"
                 );
-                std::thread::sleep(PAUSE);
+                self.wait_or_leave(since);
                 false
             }
         }
@@ -167,23 +183,9 @@ impl Lead {
         has_room
     }
 
-    /// The journal, if a server takes writes now. Why none does is said once for each reason.
-    fn open(&self, told: &mut String) -> Option<PostgresJournal> {
-        match PostgresJournal::open(self.postgres.clone(), self.keys.clone()) {
-            Ok(journal) => Some(journal),
-            Err(error) => {
-                if is_news(told, &error) {
-                    tracing::warn!(code = "MEM-0102", %error, "the journal cannot be taken over yet");
-                }
-                None
-            }
-        }
-    }
-
-    /// Promotes the node; gives up as soon as leadership is lost.
-    fn take_over(&self, revision: TermRevision, journal: PostgresJournal) -> Result<AbortHandle, NodeError> {
-        let (abort, done) = (journal.abort_handle(), AtomicBool::new(false));
-        let server = journal.server().map(str::to_owned);
+    /// Opens the journal and promotes the node, elected at `since`; gives up as soon as leadership is lost.
+    fn take_over(&self, revision: TermRevision, since: Instant) -> Result<AbortHandle, NotTaken> {
+        let (abort, done) = (AbortHandle::default(), Arc::new(AtomicBool::new(false)));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -193,41 +195,72 @@ impl Lead {
                     std::thread::sleep(LOOK);
                 }
             });
-            let promoted = self.node.promote(Box::new(journal));
+            let promoted = self.open_and_promote(since, &abort, &done);
             done.store(true, Ordering::Relaxed);
             promoted
         })?;
-        // The term began on the session that was opened, or there would be no term.
-        self.spawn_primary_watch(server.unwrap_or_default(), abort.clone())?;
         Ok(abort)
     }
 
-    /// Makes an append give up that hangs at a server which is not the primary any more: a frozen one closes nothing. It has a
-    /// thread of its own, as asking frozen servers takes its time.
-    fn spawn_primary_watch(&self, server: String, abort: AbortHandle) -> Result<(), NodeError> {
-        let (node, connect, stopped) = (
-            self.node.clone(),
-            self.postgres.connect.clone(),
-            self.stopped.clone(),
-        );
+    fn open_and_promote(
+        &self,
+        since: Instant,
+        abort: &AbortHandle,
+        done: &Arc<AtomicBool>,
+    ) -> Result<(), NotTaken> {
+        let mut options = self.postgres.clone();
+        if since.elapsed() >= HEARS_ALL_OUT_AFTER {
+            options.connect.hear_all_out();
+        }
+        let opened = PostgresJournal::open_abortable(options, self.keys.clone(), abort.clone());
+        let journal = opened.map_err(|error| NotTaken::Yet(Box::new(error)))?;
+        // The term begins on the session that was opened, or there is no term.
+        let server = journal.server().unwrap_or_default().to_owned();
+        // A server that lost its place unawares takes the claim, and waits for ever for a standby.
+        let begun = Instant::now();
+        let hangs = move || begun.elapsed() >= HANGS_AFTER;
+        self.spawn_primary_watch(server.clone(), abort, done, hangs)?;
+        self.node.promote(Box::new(journal))?;
+        let node = self.node.clone();
+        let hangs = move || node.appends_for().is_some_and(|time| time >= HANGS_AFTER);
+        self.spawn_primary_watch(server, abort, &self.stopped, hangs)?;
+        Ok(())
+    }
+
+    /// Until `ended`, makes what `hangs` at a server give up when that is not the primary any more: a frozen one closes nothing. It
+    /// has a thread of its own, as asking frozen servers takes its time.
+    fn spawn_primary_watch(
+        &self,
+        server: String,
+        abort: &AbortHandle,
+        ended: &Arc<AtomicBool>,
+        hangs: impl Fn() -> bool + Send + 'static,
+    ) -> Result<(), NodeError> {
+        let (abort, ended, mut connect) = (abort.clone(), ended.clone(), self.postgres.connect.clone());
         let watch = move || {
-            while !stopped.load(Ordering::Relaxed) {
+            let mut hanging: Option<Instant> = None;
+            while !ended.load(Ordering::Relaxed) {
                 std::thread::sleep(LOOK_AT_PRIMARY);
-                if node.appends_for().is_none_or(|time| time < HANGS_AFTER) {
+                if !hangs() {
+                    hanging = None;
                     continue;
                 }
+                if hanging.get_or_insert_with(Instant::now).elapsed() >= HEARS_ALL_OUT_AFTER {
+                    connect.hear_all_out();
+                }
                 match writable_server(&connect) {
+                    Ok(_) if ended.load(Ordering::Relaxed) => {}
                     Ok(other) if other != server => {
                         tracing::warn!(
                             code = "MEM-0104",
                             server,
                             other,
-                            "an append hangs at a server that is not the primary any more"
+                            "what was asked hangs at a server that is not the primary any more"
                         );
                         return abort.abort();
                     }
                     Ok(_) => {}
-                    Err(error) => tracing::debug!(%error, "an append hangs, and no primary is found"),
+                    Err(error) => tracing::debug!(%error, "a server hangs, and no primary is found"),
                 }
             }
         };

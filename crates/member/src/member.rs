@@ -222,14 +222,17 @@ impl Member {
             }
         }
         self.stopping.store(true, Ordering::Relaxed);
-        let node = self.node.clone();
-        // A panic there has stopped the process.
-        let _ = tokio::task::spawn_blocking(move || node.stop()).await;
+        // A panic in either has stopped the process.
+        let (answering, node) = (self.node.clone(), self.node.clone());
+        let _ = tokio::task::spawn_blocking(move || answering.stop_answering()).await;
         self.stopped.store(true, Ordering::Relaxed);
-        if self.whereabouts.elector.is_leading_now() {
-            self.whereabouts.elector.resign(to).await?;
-        }
-        Ok(())
+        // Merges and snapshots that are under way may take long, and are no concern of the next writer's.
+        let resigned = match self.whereabouts.elector.is_leading_now() {
+            true => self.whereabouts.elector.resign(to).await,
+            false => Ok(()),
+        };
+        let _ = tokio::task::spawn_blocking(move || node.stop()).await;
+        Ok(resigned?)
     }
 }
 

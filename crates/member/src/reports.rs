@@ -15,6 +15,8 @@ const KEPT: usize = 100;
 pub(crate) struct Reports {
     directory: PathBuf,
     name: String,
+    /// Whoever changes them. A disk may hold that up, so nobody else waits for it.
+    changing: Mutex<()>,
     kept: Mutex<Kept>,
 }
 
@@ -66,6 +68,7 @@ impl Reports {
         Ok(Self {
             directory,
             name: name.to_owned(),
+            changing: Mutex::default(),
             kept: Mutex::new(kept),
         })
     }
@@ -82,13 +85,13 @@ impl Reports {
 
     /// Keeps a report of this member's own, in place of an earlier one of the same term.
     pub(crate) fn keep(&self, epoch: u64, text: String) -> Result<(), MemberError> {
-        self.put(&mut self.lock(), epoch, text)
+        self.put(&self.change(), epoch, text)
     }
 
     /// Takes over what another member has: what it made itself in place of what is here, the rest where there is none. False
     /// when it is to be tried again.
     pub(crate) fn merge(&self, from: &str, texts: &[String]) -> bool {
-        let mut kept = self.lock();
+        let changing = self.change();
         for text in texts {
             let Some(Label { epoch, node }) = label(text) else {
                 tracing::warn!(
@@ -98,12 +101,14 @@ impl Reports {
                 );
                 continue;
             };
-            let has = kept.by_epoch.get(&epoch);
-            let is_wanted = match has {
-                None => kept.by_epoch.len() < KEPT || kept.by_epoch.keys().next() < Some(&epoch),
-                Some(has) => node == from && node != self.name && has != text,
+            let is_wanted = {
+                let kept = self.lock();
+                match kept.by_epoch.get(&epoch) {
+                    None => kept.by_epoch.len() < KEPT || kept.by_epoch.keys().next() < Some(&epoch),
+                    Some(has) => node == from && node != self.name && has != text,
+                }
             };
-            if is_wanted && let Err(error) = self.put(&mut kept, epoch, text.clone()) {
+            if is_wanted && let Err(error) = self.put(&changing, epoch, text.clone()) {
                 tracing::warn!(code = "MEM-0112", %error, from, "a report cannot be kept");
                 return false;
             }
@@ -111,7 +116,7 @@ impl Reports {
         true
     }
 
-    fn put(&self, kept: &mut Kept, epoch: u64, text: String) -> Result<(), MemberError> {
+    fn put(&self, _: &MutexGuard<'_, ()>, epoch: u64, text: String) -> Result<(), MemberError> {
         let path = self.path(epoch);
         let failed = |source| MemberError::Reports {
             path: path.clone(),
@@ -122,12 +127,16 @@ impl Reports {
         let mut file = std::fs::File::create(&beside).map_err(failed)?;
         file.write_all(text.as_bytes()).map_err(failed)?;
         std::fs::rename(&beside, &path).map_err(failed)?;
-        kept.by_epoch.insert(epoch, text);
-        kept.version += 1;
-        while kept.by_epoch.len() > KEPT {
-            let Some((oldest, _)) = kept.by_epoch.pop_first() else {
-                break;
-            };
+        let mut too_many = Vec::new();
+        {
+            let mut kept = self.lock();
+            kept.by_epoch.insert(epoch, text);
+            kept.version += 1;
+            while kept.by_epoch.len() > KEPT {
+                too_many.extend(kept.by_epoch.pop_first());
+            }
+        }
+        for (oldest, _) in too_many {
             match std::fs::remove_file(self.path(oldest)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
                 _ => {}
@@ -140,6 +149,11 @@ impl Reports {
         self.directory.join(format!("{epoch:020}.json"))
     }
 
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().expect("no thread panics with the reports")
+    }
+
+    /// Never while a file is touched.
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().expect("no thread panics with the reports")
     }

@@ -23,7 +23,7 @@ use journal::{BlockReader, Term, WriterId};
 use ledger::{Height, Sealed};
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 use storage::{DirectoryLock, FileSystem, KeyRing, Storage};
 use supply::Supplied;
@@ -188,18 +188,24 @@ impl Node {
     /// Takes no more requests, answers those taken in, writes the index out and ends the threads. Nothing is lost.
     /// Blocking; call it off the runtime's workers.
     pub fn stop(&self) {
-        let Some(running) = self
-            .inner
-            .running
-            .lock()
-            .expect("no thread panics with the node")
-            .take()
-        else {
-            return;
-        };
-        self.inner.shared.stopping.store(true, Ordering::Relaxed);
-        self.inner.shared.inbox.stop();
-        running.join();
+        self.stop_answering();
+        if let Some(running) = self.running().take() {
+            running.join();
+        }
+    }
+
+    /// The first part of [`Node::stop`]: takes no more requests and answers those taken in. From then on nothing is appended, so
+    /// another node may write, while this one still finishes what it does for its own disk. Blocking.
+    pub fn stop_answering(&self) {
+        if let Some(running) = self.running().as_mut() {
+            self.inner.shared.stopping.store(true, Ordering::Relaxed);
+            self.inner.shared.inbox.stop();
+            running.join_answers();
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.inner.running.lock().expect("no thread panics with the node")
     }
 
     /// Enqueues a request; the order of calls is the order of commands. The receiver gets the answer

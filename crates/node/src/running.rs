@@ -50,8 +50,8 @@ pub enum Beginning {
 
 /// The threads of a running node, in the order in which a stop waits for them.
 pub struct Running {
-    /// It waits for the committer, when there is one.
-    sequencer: JoinHandle<()>,
+    /// It waits for the committer, when there is one. None once it was waited for.
+    sequencer: Option<JoinHandle<()>>,
     indexer: JoinHandle<history::Writer>,
     flusher: JoinHandle<()>,
     merger: JoinHandle<()>,
@@ -61,22 +61,29 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits until what was taken in is answered and every thread has ended, and writes the index out. The inbox has been
-    /// told to stop.
-    pub fn join(self) {
-        let ended = "a thread that fails stops the process";
-        self.sequencer.join().expect(ended);
-        let mut writer = self.indexer.join().expect(ended);
-        self.flusher.join().expect(ended);
-        self.merger.join().expect(ended);
+    /// Waits until what was taken in is answered. The inbox has been told to stop.
+    pub fn join_answers(&mut self) {
+        if let Some(sequencer) = self.sequencer.take() {
+            sequencer.join().expect(ENDED);
+        }
+    }
+
+    /// Waits until every thread has ended, too, and writes the index out.
+    pub fn join(mut self) {
+        self.join_answers();
+        let mut writer = self.indexer.join().expect(ENDED);
+        self.flusher.join().expect(ENDED);
+        self.merger.join().expect(ENDED);
         drop(self.disk_stop);
-        self.disk.join().expect(ended);
+        self.disk.join().expect(ENDED);
         writer.freeze();
         if let Err(error) = run_flushes(&mut writer) {
             tracing::warn!(%error, "the index could not be written out; the next start replays more");
         }
     }
 }
+
+const ENDED: &str = "a thread that fails stops the process";
 
 /// What a node has of the world beside its journal.
 pub struct Outside {
@@ -170,7 +177,7 @@ pub fn start(
         Ok(())
     })?;
     Ok(Running {
-        sequencer,
+        sequencer: Some(sequencer),
         indexer,
         flusher,
         merger,
@@ -211,7 +218,7 @@ fn live(
     shared.inbox.set_follows(false);
     run_sequencer(sequencer, shared, clock, &commits, &large_batches)?;
     drop(large_batches);
-    committer.join().expect("a thread that fails stops the process");
+    committer.join().expect(ENDED);
     Ok(())
 }
 

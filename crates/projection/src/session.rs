@@ -2,7 +2,7 @@
 
 use crate::error::failed;
 use crate::{ProjectionError, ServerOptions};
-use journal_postgres::{Session as PrimarySession, latest_primary};
+use journal_postgres::{RIVALS_WITHIN, Session as PrimarySession, latest_primary};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
@@ -55,7 +55,7 @@ async fn connect(options: &ServerOptions, application: &str) -> Result<Client, P
         .hosts
         .iter()
         .map(|host| connect_to(options, host, application));
-    let (client, connection) = latest_primary(asked).await.map_err(|refused| {
+    let (client, connection) = latest_primary(asked, RIVALS_WITHIN).await.map_err(|refused| {
         refused.unwrap_or_else(|| ProjectionError::Silent {
             server: options.target(),
         })

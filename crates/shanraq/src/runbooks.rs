@@ -12,7 +12,7 @@ const PROGRAMS: &[&str] = &[
     "df",
     "journalctl",
     "ping",
-    "psql",
+    "runuser",
     "systemctl",
     "timedatectl",
 ];

@@ -127,6 +127,10 @@ impl Node {
     /// Takes no more blocks, all up to the journal's head being in.
     fn close(&self, head: Head) -> Result<(), NodeError> {
         let mut supplied = self.supplied();
+        if supplied.head.height > head.height {
+            // Another writer's, which began a term meanwhile.
+            return Err(AppendError::SteppedDown.into());
+        }
         if supplied.head != head {
             return Err(NodeError::Contradiction { height: head.height });
         }

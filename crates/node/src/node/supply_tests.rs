@@ -74,15 +74,19 @@ impl BlockReader for Chain {
 struct Begins<F> {
     chain: Chain,
     begun: F,
+    /// Of the term that was begun, whatever others append after it.
+    head: Head,
 }
 
 impl<F: FnMut() + Send> Journal for Begins<F> {
     fn head(&self) -> Head {
-        self.chain.last().as_ref().map(Head::of).unwrap_or_default()
+        self.head
     }
 
     fn begin_term(&mut self, _: WriterId, now: TimestampNs) -> Result<Term, AppendError> {
-        let Block { epoch, writer, .. } = self.chain.grow(now);
+        let block = self.chain.grow(now);
+        self.head = Head::of(&block);
+        let Block { epoch, writer, .. } = block;
         (self.begun)();
         Ok(Term { epoch, writer })
     }
@@ -122,8 +126,8 @@ fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 fn promote(node: &Node, chain: &Chain, begun: impl FnMut() + Send + 'static) -> Result<Term, NodeError> {
-    let chain = chain.clone();
-    node.promote(Box::new(Begins { chain, begun }))
+    let (chain, head) = (chain.clone(), Head::default());
+    node.promote(Box::new(Begins { chain, begun, head }))
 }
 
 fn refused_for_room(answer: Result<Term, NodeError>) {
@@ -180,6 +184,29 @@ fn a_promotion_gives_up_when_the_index_is_held_up_behind_the_new_term_and_may_be
         promote(&node, &chain, || unreachable!("no term begins")),
         Err(NodeError::NotFollowing)
     ));
+    node.stop();
+}
+
+#[test]
+fn a_promotion_that_another_term_overtook_has_stepped_down_and_contradicts_nothing() {
+    let (chain, folder) = (Chain::new(), tempfile::tempdir().unwrap());
+    let node = follow(&chain, &folder);
+    node.supply(chain.grow(TimestampNs(1))).unwrap();
+    let (others, supplied) = (chain.clone(), node.clone());
+    let overtaken = promote(&node, &chain, move || {
+        let ours = others.last().unwrap();
+        for block in [ours, others.grow(TimestampNs(3))] {
+            supplied.supply(block).unwrap();
+        }
+    });
+    let error = overtaken.expect_err("another one writes");
+    assert!(
+        matches!(error, NodeError::Append(AppendError::SteppedDown)),
+        "{error}"
+    );
+    assert!(node.status().follows);
+    node.supply(chain.grow(TimestampNs(4))).unwrap();
+    eventually("it follows on", || node.status().height == Height(4));
     node.stop();
 }
 

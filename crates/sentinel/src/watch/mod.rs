@@ -19,7 +19,7 @@ pub use window::{Condition, Look, Row, Term, Window};
 use crate::{SentinelError, ServerName};
 use apart::Apart;
 use etcd::proto::{KeyValue, TxnRequest};
-use etcd::{Client, LeaseId, compare_absent, compare_modified, compare_value, delete, put, under};
+use etcd::{Client, LeaseId, compare_absent, compare_modified, compare_value, delete, one, put, under};
 use scene::{Reading, SentinelPaths, Statement};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -445,11 +445,17 @@ impl Watcher {
                 ),
             ],
         };
-        let removed = self
+        let mut removed = self
             .etcd
             .txn("remove Patroni's leader key", request)
             .await?
             .succeeded;
+        if !removed {
+            // An answer may have been lost, and the question repeated by the client: what hangs on our lease we put there.
+            let key = one(&self.paths.damping);
+            let answer = self.etcd.range("read the damping key", &key).await?;
+            removed = answer.kvs.iter().any(|row| row.lease == damping.0);
+        }
         let leader = String::from_utf8_lossy(&leader.value).into_owned();
         if removed {
             tracing::warn!(leader, "the primary is dead: its key in etcd was removed");

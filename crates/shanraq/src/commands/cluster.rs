@@ -98,7 +98,8 @@ struct RenderArgs {
 struct Disturb {
     #[command(flatten)]
     place: Place,
-    /// HOST or HOST/PROCESS: etcd, patroni, postgres, postmaster, node, projection, haproxy, pgbouncer, keepalived.
+    /// HOST or HOST/PROCESS: etcd, patroni, postgres, postmaster, node, projection, maintenance, haproxy, pgbouncer,
+    /// keepalived.
     target: String,
 }
 

@@ -3,6 +3,7 @@
 
 use crate::support::{Node, World, all, shanraq, try_pay_at};
 use etcd_servers::Servers;
+use postgres_servers::Mode;
 use serde_json::{Value, json};
 
 /// Asks until the answer is as wanted.
@@ -252,7 +253,7 @@ fn a_frozen_writer_loses_its_place_to_those_who_hear_nothing_of_it_before_its_le
 fn a_member_that_cannot_reach_the_primary_leaves_writing_to_another() {
     let (world, etcd) = (World::start(1), Servers::start(1));
     let endpoints = etcd.endpoints();
-    let cut_off = world.serve_member_beside("a", &endpoints, world.servers.standbys[0].port);
+    let cut_off = world.serve_member_beside("a", &endpoints, &[world.servers.standbys[0].port]);
     wait_for("it is elected", || {
         etcd.has_key("/shanraq/main/election/writer").then_some(())
     });
@@ -260,6 +261,30 @@ fn a_member_that_cannot_reach_the_primary_leaves_writing_to_another() {
     wait_for("another one writes", || is_writer(&other).then_some(()));
     other.open_accounts();
     wait_for("it passes on what it is asked", || cut_off.try_pay(100..101));
+}
+
+/// It takes the claim, and waits for ever for a standby: all of them follow the primary of a later timeline.
+#[test]
+fn a_member_that_takes_over_at_a_former_primary_leaves_it_for_the_one_that_is_heard_later() {
+    let (mut world, etcd) = (World::start(2), Servers::start(1));
+    let [new, other] = &mut world.servers.standbys[..] else {
+        unreachable!("two were started")
+    };
+    let _ = new.sql("select pg_promote()");
+    other.stop(Mode::Fast);
+    other.follow(new);
+    other.start();
+    new.wait_for("select state from pg_stat_replication", "streaming");
+    new.set("synchronous_standby_names", "ANY 1 (pg3)");
+    let (old, ports) = (&world.servers.primary, [world.servers.primary.port, new.port]);
+    new.freeze();
+    let node = world.serve_member_beside("a", &etcd.endpoints(), &ports);
+    let waiting = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
+    old.wait_for(waiting, "1");
+    world.servers.standbys[0].thaw();
+    wait_for("it writes", || is_writer(&node).then_some(()));
+    node.open_accounts();
+    assert!(all(&node.pay(100..110), "created"));
 }
 
 #[test]

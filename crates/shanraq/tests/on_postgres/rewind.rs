@@ -87,4 +87,8 @@ fn a_former_primary_keeps_the_log_in_which_the_last_checkpoint_of_both_began() {
     old.start();
     old.wait_for("select string_agg(row::text, ' ' order by row) from rows", "1 3");
     new.wait_for("select state from pg_stat_replication", "streaming");
+
+    // Where nothing is to be rewound nothing was taken away.
+    old.stop(Mode::Fast);
+    old.run_beside(&mut rewind);
 }

@@ -97,11 +97,12 @@ impl World {
         Node::start(&mut command)
     }
 
-    /// A member whose only way to PostgreSQL is that port.
-    pub fn serve_member_beside(&self, name: &str, etcd: &[String], port: u16) -> Node {
+    /// A member whose only ways to PostgreSQL are these ports.
+    pub fn serve_member_beside(&self, name: &str, etcd: &[String], ports: &[u16]) -> Node {
         let alone = std::fs::read_to_string(self.path("config.toml")).unwrap();
-        let primary = format!("127.0.0.1:{}", self.servers.primary.port);
-        let config = alone.replace(&primary, &format!("127.0.0.1:{port}"));
+        let primary = format!("\"127.0.0.1:{}\"", self.servers.primary.port);
+        let hosts = ports.iter().map(|port| format!("\"127.0.0.1:{port}\""));
+        let config = alone.replace(&primary, &hosts.collect::<Vec<_>>().join(", "));
         Node::start(&mut self.member_of(&config, name, etcd))
     }
 

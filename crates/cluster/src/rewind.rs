@@ -37,8 +37,8 @@ pub fn rewind(
         .status()
         .map_err(|error| ClusterError::io("run", pg_rewind, error))?;
     // Where it found nothing to rewind it leaves no label, and took nothing away.
-    let is_rewound = |data: &PathBuf| status.success() && data.join(LABEL).exists();
-    if let Some(data) = data.filter(|data| is_rewound(data) && !held.is_empty()) {
+    let rewound = data.filter(|data| data.join(LABEL).exists());
+    if let Some(data) = rewound.filter(|_| status.success() && !held.is_empty()) {
         give_back(&data, held, tell)?;
     }
     Ok(status)

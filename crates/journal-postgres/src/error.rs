@@ -112,6 +112,9 @@ pub enum PostgresError {
     /// A block was committed, but it cannot be known whether any standby has it.
     #[error("PGJ-0014: the block is committed but not confirmed: {0}")]
     Unconfirmed(#[source] Box<PostgresError>),
+    /// Sessions of ours that were given up still wait at the server for a standby; another would be one more.
+    #[error("PGJ-0015: {0} sessions of ours wait at the server for a standby: none confirms what it commits")]
+    Crowded(i64),
 }
 
 impl PostgresError {
@@ -133,6 +136,7 @@ impl PostgresError {
             Self::System { .. } => "PGJ-0012",
             Self::Answer { .. } => "PGJ-0013",
             Self::Unconfirmed(_) => "PGJ-0014",
+            Self::Crowded(_) => "PGJ-0015",
         }
     }
 

@@ -17,6 +17,7 @@ use ledger::{Height, TimestampNs};
 use std::io;
 use std::sync::Arc;
 use storage::KeyRing;
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -48,8 +49,7 @@ pub struct PostgresJournal {
 /// A connection and what was learned and prepared on it.
 struct Session {
     link: Link,
-    /// See [`writable_server`].
-    server: String,
+    server: WritableServer,
     partition_heights: u64,
     /// The first height for which no partition was seen.
     partitions_until: Height,
@@ -150,10 +150,10 @@ impl PostgresJournal {
         Ok(())
     }
 
-    /// Names the server, and its present life, with which there is a session.
+    /// The server with which there is a session.
     #[must_use]
-    pub fn server(&self) -> Option<&str> {
-        self.session.as_ref().map(|session| session.server.as_str())
+    pub fn server(&self) -> Option<&WritableServer> {
+        self.session.as_ref().map(|session| &session.server)
     }
 
     /// Makes an append that hangs give up, from any thread.
@@ -376,22 +376,54 @@ impl Session {
     }
 }
 
-/// Names the server that takes writes, and its present life, as [`PostgresJournal::server`] does: when another one does than
-/// an append hangs at, it hangs for good.
+/// A server that takes writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WritableServer {
+    /// Its address, port and start: the same server in another life is another one.
+    pub name: String,
+    /// The timeline on which it writes, in eight digits.
+    pub timeline: String,
+}
+
+impl WritableServer {
+    /// Whether this one writes in the place of another: what hangs at that one hangs for good. A former primary that still takes
+    /// sessions writes on an earlier timeline than whoever took its place.
+    #[must_use]
+    pub fn replaces(&self, other: &Self) -> bool {
+        self.name != other.name && self.timeline >= other.timeline
+    }
+}
+
+/// Asks which server takes writes, the one on the latest timeline if several do.
 ///
 /// # Errors
 /// [`PostgresError`]: none can be found now.
-pub fn writable_server(options: &ConnectOptions) -> Result<String, PostgresError> {
+pub fn writable_server(options: &ConnectOptions) -> Result<WritableServer, PostgresError> {
     let mut link = Link::open(options, Purpose::ReadAtPrimary, AbortHandle::default())?;
-    link.ask_scalar("ask the server's name", SERVER_NAME)
+    link.ask("ask the server's name", async |client| own_name(client).await)
 }
 
-const SERVER_NAME: &str =
-    "select concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time())";
+/// A standby's timeline is empty.
+async fn own_name(client: &Client) -> Result<WritableServer, tokio_postgres::Error> {
+    let sql = "select concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time()), \
+               case when pg_is_in_recovery() then '' else left(pg_walfile_name(pg_current_wal_lsn()), 8) end";
+    let row = client.query_typed_one(sql, &[]).await?;
+    Ok(WritableServer {
+        name: row.try_get(0)?,
+        timeline: row.try_get(1)?,
+    })
+}
+
+/// How many sessions may be left behind that wait for a standby, or for one that does: PostgreSQL ends none of them while it waits.
+const WAITING_MAX: i64 = 16;
+
+/// Sessions of this user that hang.
+const WAITING: &str = "select count(*) from pg_stat_activity where usename = current_user and datname = current_database() \
+    and pid <> pg_backend_pid() and state = 'active' and (wait_event = 'SyncRep' or wait_event_type = 'Lock')";
 
 /// Refuses a server under whose settings success would not mean what it must, and gives its name. What may change while we are
 /// connected is asked again with every block.
-fn check_server(link: &mut Link, target: &str) -> Result<String, PostgresError> {
+fn check_server(link: &mut Link, target: &str) -> Result<WritableServer, PostgresError> {
     let action = "look at the server's settings";
     const WANTED: [(&str, &str, &str); 11] = [
         ("fsync", "on", "`on`, or a commit is on no disk"),
@@ -420,21 +452,24 @@ fn check_server(link: &mut Link, target: &str) -> Result<String, PostgresError> 
     ];
     let names: Vec<&str> = WANTED.iter().map(|(name, ..)| *name).collect();
     let sql = "select name, setting from pg_settings where name = any($1) union all select 'pg_read_all_stats',                case when pg_has_role(current_user, 'pg_read_all_stats', 'usage') then 'on' else 'off' end";
-    let (server, is_standby, found) = link.ask(action, async |client| {
-        let (server, is_standby, rows) = try_join3(
-            scalar(client, SERVER_NAME),
-            scalar(client, "select pg_is_in_recovery()"),
+    let (server, waiting, found) = link.ask(action, async |client| {
+        let (server, waiting, rows) = try_join3(
+            own_name(client),
+            scalar(client, WAITING),
             client.query_typed(sql, &[(&names, Type::TEXT_ARRAY)]),
         )
         .await?;
         let settings = rows
             .iter()
             .map(|row| Ok((row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?)));
-        Ok((server, is_standby, settings.collect::<Result<Vec<_>, _>>()?))
+        Ok((server, waiting, settings.collect::<Result<Vec<_>, _>>()?))
     })?;
-    if is_standby {
+    if server.timeline.is_empty() {
         let target = target.to_owned();
         return Err(PostgresError::NotPrimary { target });
+    }
+    if waiting > WAITING_MAX {
+        return Err(PostgresError::Crowded(waiting));
     }
     for (name, expected, wanted) in WANTED {
         let value = found.iter().find(|(found, _)| found == name);
@@ -458,7 +493,10 @@ impl Journal for PostgresJournal {
     }
 
     fn begin_term(&mut self, writer: WriterId, now: TimestampNs) -> Result<Term, AppendError> {
-        self.try_begin_term(writer, now).map_err(|why| match why {
+        self.abort.set_begins(true);
+        let begun = self.try_begin_term(writer, now);
+        self.abort.set_begins(false);
+        begun.map_err(|why| match why {
             PostgresError::Block(damage) => AppendError::Fatal(damage),
             why => self.stop(why),
         })
@@ -489,5 +527,23 @@ impl Journal for PostgresJournal {
 
     fn reader(&self) -> Arc<dyn BlockReader> {
         self.reader.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_on_an_earlier_timeline_replaces_nobody() {
+        let server = |name: &str, timeline: &str| WritableServer {
+            name: name.to_owned(),
+            timeline: timeline.to_owned(),
+        };
+        let ours = server("b", "0000000A");
+        assert!(!ours.replaces(&ours));
+        assert!(!server("a", "00000009").replaces(&ours), "a former primary");
+        assert!(server("a", "0000000B").replaces(&ours));
+        assert!(server("b since then", "0000000A").replaces(&ours), "another life");
     }
 }

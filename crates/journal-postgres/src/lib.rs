@@ -18,7 +18,7 @@ mod schema;
 mod servers;
 mod tables;
 
-pub use self::journal::{PostgresJournal, writable_server};
+pub use self::journal::{PostgresJournal, WritableServer, writable_server};
 pub use chunks::{CHUNK_BYTES, DRAFT_BYTES_MAX};
 pub use error::{PostgresError, server_words};
 pub use link::{AbortHandle, RIVALS_WITHIN, Session, latest_primary};

@@ -10,13 +10,13 @@ use crate::{ConnectOptions, PostgresError};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_postgres::error::{DbError, Severity};
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::types::FromSqlOwned;
@@ -31,6 +31,8 @@ pub struct AbortHandle(Arc<Abort>);
 struct Abort {
     requested: AtomicBool,
     notify: Notify,
+    /// Since when a term has been beginning.
+    begins: Mutex<Option<Instant>>,
 }
 
 impl AbortHandle {
@@ -38,6 +40,21 @@ impl AbortHandle {
     pub fn abort(&self) {
         self.0.requested.store(true, Ordering::SeqCst);
         self.0.notify.notify_one();
+    }
+
+    /// How long a term has been beginning; none where it has begun, or none does.
+    #[must_use]
+    pub fn begins_for(&self) -> Option<Duration> {
+        self.begins().map(|since| since.elapsed())
+    }
+
+    /// A term begins, or does so no more.
+    pub(crate) fn set_begins(&self, begins: bool) {
+        *self.begins() = begins.then(Instant::now);
+    }
+
+    fn begins(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.begins.lock().expect("nobody panics with it")
     }
 
     /// A new term may try again.
@@ -117,10 +134,7 @@ impl Link {
             wire,
             runtime,
             abort,
-            silent_max: match purpose {
-                Purpose::Append | Purpose::Read | Purpose::ReadAtPrimary => Some(SILENT_MAX),
-                Purpose::Maintain => None,
-            },
+            silent_max: (purpose != Purpose::Maintain).then_some(SILENT_MAX),
         };
         let own = match purpose {
             // No statistics are kept of tables that only grow; the key is always right.
@@ -181,7 +195,7 @@ impl Link {
                         return Poll::Ready(Err(PostgresError::Broken { action, reason }));
                     }
                     // Woken by something else: bytes that came or went. A long answer over a slow line is no silence.
-                    silence.as_mut().reset(Instant::now() + *time);
+                    silence.as_mut().reset(tokio::time::Instant::now() + *time);
                 }
                 if aborted.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Err(PostgresError::Aborted { action }));

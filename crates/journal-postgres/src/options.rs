@@ -74,9 +74,9 @@ pub struct ConnectOptions {
     /// After how long without the other side's TCP acknowledgement a connection counts as broken, in ms.
     /// Default: 3,000.
     pub tcp_user_timeout_ms: u32,
-    /// Where the server that takes writes is sought: how long the other hosts may take to say that they take them, too, once one
-    /// has, in ms. Default: [`RIVALS_WITHIN`].
-    pub rivals_within_ms: u32,
+    /// Where the server that takes writes is sought: whether every host may take `connect_timeout_ms` to say that it takes them,
+    /// and not only [`RIVALS_WITHIN`] once one has. Default: false.
+    pub hears_all_out: bool,
     /// Shown by the server to its administrators. Default: `shanraq`.
     pub application_name: String,
 }
@@ -93,7 +93,7 @@ impl ConnectOptions {
             tls: Tls::Off,
             connect_timeout_ms: 2_000,
             tcp_user_timeout_ms: 3_000,
-            rivals_within_ms: RIVALS_WITHIN.as_millis() as u32,
+            hears_all_out: false,
             application_name: "shanraq".into(),
         }
     }
@@ -175,17 +175,15 @@ impl ConnectOptions {
         format!("postgresql://{}/{}", hosts.join(","), self.database)
     }
 
-    /// Waits for every host's word before it chooses the server that takes writes.
-    pub fn hear_all_out(&mut self) {
-        self.rivals_within_ms = self.connect_timeout_ms;
-    }
-
     pub(crate) fn connect_timeout(&self) -> Duration {
         ms(self.connect_timeout_ms)
     }
 
     pub(crate) fn rivals_within(&self) -> Duration {
-        ms(self.rivals_within_ms)
+        match self.hears_all_out {
+            true => self.connect_timeout(),
+            false => RIVALS_WITHIN,
+        }
     }
 
     /// How one of the hosts is reached.

@@ -201,7 +201,7 @@ fn what_is_final_is_not_taken_from_another_lineage_that_shows_another_block_ther
     for order in [[&old, &new], [&new, &old]] {
         let mut both = order[0].clone();
         both.hosts.extend(order[1].hosts.clone());
-        both.hear_all_out();
+        both.hears_all_out = true;
         let found = (0..20)
             .filter(|_| writable_server(&both).unwrap() == latest)
             .count();

@@ -6,7 +6,7 @@ use crate::member::is_news;
 use crate::reporter::{Reporter, Won};
 use crate::reports::Reports;
 use election::{ElectionError, Elector, TermRevision};
-use journal_postgres::{AbortHandle, PostgresJournal, PostgresOptions, writable_server};
+use journal_postgres::{AbortHandle, PostgresJournal, PostgresOptions, WritableServer, writable_server};
 use node::{Node, NodeError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -20,6 +20,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long a member may fail to take the journal over before it leaves that to others, who may reach a server that it
 /// does not: longer than PostgreSQL takes to have another primary, which all wait for alike.
 const TAKE_OVER_WITHIN: Duration = Duration::from_secs(5);
+/// How long a term may take to begin. PostgreSQL keeps a session that waits for a standby, so this is not done often.
+const TERM_WITHIN: Duration = Duration::from_secs(15);
 /// After how long without success every server is heard out before one is chosen: the primary may be the one that is far.
 const HEARS_ALL_OUT_AFTER: Duration = Duration::from_secs(2);
 /// For how long a node that could not write leaves the election to others; repeated while it is so.
@@ -189,7 +191,8 @@ impl Lead {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    if !self.leads(revision) || self.is_stopping() {
+                    let hangs = abort.begins_for().is_some_and(|time| time >= TERM_WITHIN);
+                    if hangs || !self.leads(revision) || self.is_stopping() {
                         abort.abort();
                     }
                     std::thread::sleep(LOOK);
@@ -209,52 +212,44 @@ impl Lead {
         done: &Arc<AtomicBool>,
     ) -> Result<(), NotTaken> {
         let mut options = self.postgres.clone();
-        if since.elapsed() >= HEARS_ALL_OUT_AFTER {
-            options.connect.hear_all_out();
-        }
+        options.connect.hears_all_out = since.elapsed() >= HEARS_ALL_OUT_AFTER;
         let opened = PostgresJournal::open_abortable(options, self.keys.clone(), abort.clone());
         let journal = opened.map_err(|error| NotTaken::Yet(Box::new(error)))?;
         // The term begins on the session that was opened, or there is no term.
-        let server = journal.server().unwrap_or_default().to_owned();
+        let server = journal.server().expect("it was just opened").clone();
         // A server that lost its place unawares takes the claim, and waits for ever for a standby.
-        let begun = Instant::now();
-        let hangs = move || begun.elapsed() >= HANGS_AFTER;
-        self.spawn_primary_watch(server.clone(), abort, done, hangs)?;
+        let begins = abort.clone();
+        self.spawn_primary_watch(server.clone(), abort, done, move || begins.begins_for())?;
         self.node.promote(Box::new(journal))?;
         let node = self.node.clone();
-        let hangs = move || node.appends_for().is_some_and(|time| time >= HANGS_AFTER);
-        self.spawn_primary_watch(server, abort, &self.stopped, hangs)?;
+        self.spawn_primary_watch(server, abort, &self.stopped, move || node.appends_for())?;
         Ok(())
     }
 
-    /// Until `ended`, makes what `hangs` at a server give up when that is not the primary any more: a frozen one closes nothing. It
+    /// Until `ended`, makes what `lasts` too long at a server give up when another one is the primary: a frozen one closes nothing. It
     /// has a thread of its own, as asking frozen servers takes its time.
     fn spawn_primary_watch(
         &self,
-        server: String,
+        server: WritableServer,
         abort: &AbortHandle,
         ended: &Arc<AtomicBool>,
-        hangs: impl Fn() -> bool + Send + 'static,
+        lasts: impl Fn() -> Option<Duration> + Send + 'static,
     ) -> Result<(), NodeError> {
         let (abort, ended, mut connect) = (abort.clone(), ended.clone(), self.postgres.connect.clone());
         let watch = move || {
-            let mut hanging: Option<Instant> = None;
             while !ended.load(Ordering::Relaxed) {
                 std::thread::sleep(LOOK_AT_PRIMARY);
-                if !hangs() {
-                    hanging = None;
+                let Some(time) = lasts().filter(|time| *time >= HANGS_AFTER) else {
                     continue;
-                }
-                if hanging.get_or_insert_with(Instant::now).elapsed() >= HEARS_ALL_OUT_AFTER {
-                    connect.hear_all_out();
-                }
+                };
+                connect.hears_all_out = time >= HEARS_ALL_OUT_AFTER;
                 match writable_server(&connect) {
                     Ok(_) if ended.load(Ordering::Relaxed) => {}
-                    Ok(other) if other != server => {
+                    Ok(other) if other.replaces(&server) => {
                         tracing::warn!(
                             code = "MEM-0104",
-                            server,
-                            other,
+                            server = server.name,
+                            other = other.name,
                             "what was asked hangs at a server that is not the primary any more"
                         );
                         return abort.abort();

@@ -26,6 +26,8 @@ use tokio::sync::watch;
 
 /// The pause before a journal that does not answer is tried again.
 const PAUSE: Duration = Duration::from_millis(250);
+/// For how long a member that has stopped leaves the election to others: longer than it takes to end.
+const FOR_GOOD: Duration = Duration::from_hours(24);
 
 /// How long the end of the process waits for etcd.
 const RESIGN_PATIENCE: Duration = Duration::from_millis(300);
@@ -208,7 +210,7 @@ impl Member {
     }
 
     /// Answers everything taken in, then gives leadership up if it is held, to the member named if there is one. The
-    /// process is to end after it.
+    /// process is to stop the [node](Node::stop), which may take long, and end after it.
     ///
     /// # Errors
     /// [`MemberError::Election`].
@@ -222,17 +224,16 @@ impl Member {
             }
         }
         self.stopping.store(true, Ordering::Relaxed);
-        // A panic in either has stopped the process.
-        let (answering, node) = (self.node.clone(), self.node.clone());
-        let _ = tokio::task::spawn_blocking(move || answering.stop_answering()).await;
+        let node = self.node.clone();
+        // A panic there has stopped the process. Merges and snapshots that go on are no concern of the next writer's.
+        let _ = tokio::task::spawn_blocking(move || node.stop_answering()).await;
         self.stopped.store(true, Ordering::Relaxed);
-        // Merges and snapshots that are under way may take long, and are no concern of the next writer's.
-        let resigned = match self.whereabouts.elector.is_leading_now() {
-            true => self.whereabouts.elector.resign(to).await,
-            false => Ok(()),
-        };
-        let _ = tokio::task::spawn_blocking(move || node.stop()).await;
-        Ok(resigned?)
+        // Nobody is left here who would begin a term.
+        self.whereabouts.elector.stand_back(FOR_GOOD);
+        if self.whereabouts.elector.is_leading_now() {
+            self.whereabouts.elector.resign(to).await?;
+        }
+        Ok(())
     }
 }
 

@@ -13,10 +13,9 @@ const KEPT: usize = 100;
 
 /// See the module.
 pub(crate) struct Reports {
-    directory: PathBuf,
+    /// For whoever changes them. A disk may hold that up, so nobody else waits for it.
+    directory: Mutex<PathBuf>,
     name: String,
-    /// Whoever changes them. A disk may hold that up, so nobody else waits for it.
-    changing: Mutex<()>,
     kept: Mutex<Kept>,
 }
 
@@ -66,9 +65,8 @@ impl Reports {
             by_epoch,
         };
         Ok(Self {
-            directory,
+            directory: Mutex::new(directory),
             name: name.to_owned(),
-            changing: Mutex::default(),
             kept: Mutex::new(kept),
         })
     }
@@ -85,13 +83,13 @@ impl Reports {
 
     /// Keeps a report of this member's own, in place of an earlier one of the same term.
     pub(crate) fn keep(&self, epoch: u64, text: String) -> Result<(), MemberError> {
-        self.put(&self.change(), epoch, text)
+        self.put(&self.files(), epoch, text)
     }
 
     /// Takes over what another member has: what it made itself in place of what is here, the rest where there is none. False
     /// when it is to be tried again.
     pub(crate) fn merge(&self, from: &str, texts: &[String]) -> bool {
-        let changing = self.change();
+        let directory = self.files();
         for text in texts {
             let Some(Label { epoch, node }) = label(text) else {
                 tracing::warn!(
@@ -108,7 +106,7 @@ impl Reports {
                     Some(has) => node == from && node != self.name && has != text,
                 }
             };
-            if is_wanted && let Err(error) = self.put(&changing, epoch, text.clone()) {
+            if is_wanted && let Err(error) = self.put(&directory, epoch, text.clone()) {
                 tracing::warn!(code = "MEM-0112", %error, from, "a report cannot be kept");
                 return false;
             }
@@ -116,8 +114,8 @@ impl Reports {
         true
     }
 
-    fn put(&self, _: &MutexGuard<'_, ()>, epoch: u64, text: String) -> Result<(), MemberError> {
-        let path = self.path(epoch);
+    fn put(&self, directory: &Path, epoch: u64, text: String) -> Result<(), MemberError> {
+        let path = path_of(directory, epoch);
         let failed = |source| MemberError::Reports {
             path: path.clone(),
             source,
@@ -137,7 +135,7 @@ impl Reports {
             }
         }
         for (oldest, _) in too_many {
-            match std::fs::remove_file(self.path(oldest)) {
+            match std::fs::remove_file(path_of(directory, oldest)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
                 _ => {}
             }
@@ -145,18 +143,18 @@ impl Reports {
         Ok(())
     }
 
-    fn path(&self, epoch: u64) -> PathBuf {
-        self.directory.join(format!("{epoch:020}.json"))
-    }
-
-    fn change(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().expect("no thread panics with the reports")
+    fn files(&self) -> MutexGuard<'_, PathBuf> {
+        self.directory.lock().expect("no thread panics with the reports")
     }
 
     /// Never while a file is touched.
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().expect("no thread panics with the reports")
     }
+}
+
+fn path_of(directory: &Path, epoch: u64) -> PathBuf {
+    directory.join(format!("{epoch:020}.json"))
 }
 
 fn label(text: &str) -> Option<Label> {

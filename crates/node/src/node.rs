@@ -189,7 +189,9 @@ impl Node {
     /// Blocking; call it off the runtime's workers.
     pub fn stop(&self) {
         self.stop_answering();
-        if let Some(running) = self.running().take() {
+        // Whoever stops it at the same time waits until it has ended.
+        let mut running = self.running();
+        if let Some(running) = running.take() {
             running.join();
         }
     }

@@ -56,6 +56,8 @@ pub fn run(config: &Config, cluster: &ClusterConfig, log: LogLevel, json: bool) 
         if let Err(error) = resigned {
             tracing::info!(%error, "no leadership was given up");
         }
+        let node = member.node().clone();
+        tokio::task::spawn_blocking(move || node.stop()).await?;
         tracing::info!("stopped; everything taken in was answered");
         Ok(())
     })

@@ -263,10 +263,9 @@ fn a_member_that_cannot_reach_the_primary_leaves_writing_to_another() {
     wait_for("it passes on what it is asked", || cut_off.try_pay(100..101));
 }
 
-/// It takes the claim, and waits for ever for a standby: all of them follow the primary of a later timeline.
-#[test]
-fn a_member_that_takes_over_at_a_former_primary_leaves_it_for_the_one_that_is_heard_later() {
-    let (mut world, etcd) = (World::start(2), Servers::start(1));
+/// The first server has lost its place: it takes a claim, and waits for ever for a standby, as all follow the primary of a later
+/// timeline. Gives the ports of both.
+fn make_a_former_primary(world: &mut World) -> [u16; 2] {
     let [new, other] = &mut world.servers.standbys[..] else {
         unreachable!("two were started")
     };
@@ -276,15 +275,35 @@ fn a_member_that_takes_over_at_a_former_primary_leaves_it_for_the_one_that_is_he
     other.start();
     new.wait_for("select state from pg_stat_replication", "streaming");
     new.set("synchronous_standby_names", "ANY 1 (pg3)");
-    let (old, ports) = (&world.servers.primary, [world.servers.primary.port, new.port]);
-    new.freeze();
+    [world.servers.primary.port, new.port]
+}
+
+/// How many sessions wait for a standby.
+const WAITING: &str = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
+
+#[test]
+fn a_member_that_takes_over_at_a_former_primary_leaves_it_for_the_one_that_is_heard_later() {
+    let (mut world, etcd) = (World::start(2), Servers::start(1));
+    let ports = make_a_former_primary(&mut world);
+    world.servers.standbys[0].freeze();
     let node = world.serve_member_beside("a", &etcd.endpoints(), &ports);
-    let waiting = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
-    old.wait_for(waiting, "1");
+    world.servers.primary.wait_for(WAITING, "1");
     world.servers.standbys[0].thaw();
     wait_for("it writes", || is_writer(&node).then_some(()));
     node.open_accounts();
     assert!(all(&node.pay(100..110), "created"));
+}
+
+#[test]
+fn a_member_that_knows_no_other_than_a_former_primary_leaves_writing_to_another() {
+    let (mut world, etcd) = (World::start(2), Servers::start(1));
+    let ports = make_a_former_primary(&mut world);
+    let cut_off = world.serve_member_beside("a", &etcd.endpoints(), &ports[..1]);
+    world.servers.primary.wait_for(WAITING, "1");
+    let other = world.serve_member_beside("b", &etcd.endpoints(), &ports);
+    wait_for("another one writes", || is_writer(&other).then_some(()));
+    other.open_accounts();
+    wait_for("it passes on what it is asked", || cut_off.try_pay(100..101));
 }
 
 #[test]
@@ -296,8 +315,7 @@ fn a_writer_that_is_told_to_stop_ends_although_an_append_hangs() {
     world.servers.standbys[0].freeze();
     let address = node.address.clone();
     let paying = std::thread::spawn(move || try_pay_at(&address, 100..101));
-    let waiting = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
-    world.servers.primary.wait_for(waiting, "1");
+    world.servers.primary.wait_for(WAITING, "1");
     node.signal("TERM");
     wait_for("the process ends", || node.child.try_wait().unwrap());
     world.servers.standbys[0].thaw();

@@ -52,7 +52,7 @@ fn double_freeze(running: &Running, first: i64, fenced: bool) -> Outcome {
         fs::write(running.file("open"), "").unwrap();
     }
     let client = Client::start(running, &primary, first);
-    client.wait_for(10);
+    client.wait_for(10, running, &primary);
     // Patroni's vote goes through only where the voter is not ahead in that moment.
     client.pause();
     running.wait("both standbys at one place", |_| {
@@ -87,7 +87,7 @@ fn double_freeze(running: &Running, first: i64, fenced: bool) -> Outcome {
         // That a commit returns shows that the voter follows the promoted server.
         running.sql(&candidate, "create table after_the_fence ()");
     } else {
-        client.wait_for(client.count() + 10);
+        client.wait_for(client.count() + 10, running, &primary);
     }
     let acknowledged = client.end();
     let rows = running.sql(&candidate, "select n from rows");

@@ -45,7 +45,7 @@ pub use render::{render, server_settings};
 pub use rewind::rewind;
 pub use runtime_api::drain;
 pub use secrets::Secrets;
-pub use setup::{install, tools_directory};
+pub use setup::{apt_install, install, tools_directory};
 pub use sizing::Machine;
 pub use status::{
     EtcdStatus, HostStatus, NodeStatus, PostgresStatus, ProcessStatus, ProjectionStatus, Status, observe,

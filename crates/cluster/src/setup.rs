@@ -112,17 +112,7 @@ fn install_packages(packages: &[&str]) -> Result<(), ClusterError> {
         fs::write(policy, "#!/bin/sh\nexit 101\n").map_err(|e| ClusterError::io("write", policy, e))?;
         run("chmod", &["755", "/usr/sbin/policy-rc.d"])?;
     }
-    // Another program may be installing.
-    let mut arguments = vec![
-        "install",
-        "-y",
-        "-q",
-        "-o",
-        "DPkg::Lock::Timeout=600",
-        "--no-install-recommends",
-    ];
-    arguments.extend(packages);
-    let installed = apt(&["update", "-q"]).and_then(|()| apt(&arguments));
+    let installed = apt(&["update", "-q"]).and_then(|()| apt_install(packages));
     if ours {
         fs::remove_file(policy).map_err(|e| ClusterError::io("remove", policy, e))?;
     }
@@ -139,6 +129,22 @@ fn install_packages(packages: &[&str]) -> Result<(), ClusterError> {
         }
     }
     Ok(())
+}
+
+/// Installs Debian packages from what is known of them, once nobody else installs.
+///
+/// # Errors
+/// [`ClusterError`] with the end of what apt said.
+pub fn apt_install(packages: &[&str]) -> Result<(), ClusterError> {
+    let options = [
+        "install",
+        "-y",
+        "-q",
+        "-o",
+        "DPkg::Lock::Timeout=600",
+        "--no-install-recommends",
+    ];
+    apt(&[&options[..], packages].concat())
 }
 
 fn apt(arguments: &[&str]) -> Result<(), ClusterError> {

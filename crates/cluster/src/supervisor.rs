@@ -39,6 +39,8 @@ pub struct Supervisor {
     /// Likewise the projection. It is made after the journal's, on which it builds.
     projection_schema: Schema,
     written: Table,
+    /// Why the table could not be written, the last time.
+    unsaved: Option<String>,
     _lock: File,
 }
 
@@ -91,6 +93,7 @@ impl Supervisor {
             listener,
             etcd_seen: false,
             written: Table::default(),
+            unsaved: None,
             _lock: lock,
         };
         supervisor.save()?;
@@ -104,21 +107,11 @@ impl Supervisor {
     pub fn run(mut self, stop: &AtomicBool) -> Result<(), ClusterError> {
         process::adopt_orphans()
             .map_err(|e| ClusterError::io("adopt orphans in", Path::new("/proc/self"), e))?;
-        let mut told = None;
         while !stop.load(Ordering::Acquire) {
             self.take_orders();
             process::bury_orphans();
             self.keep();
-            // A full disk ends nothing that runs: the table is written when there is room.
-            let failed = self.save().err().map(|error| error.to_string());
-            if failed != told {
-                if let Some(error) = &failed {
-                    eprintln!(
-                        "shanraq: which processes run is not written down, so that `cluster down` would not find all: {error}"
-                    );
-                }
-                told = failed;
-            }
+            self.try_save();
             std::thread::sleep(TICK);
         }
         let ended = teardown::end(&self.local, &self.table());
@@ -216,7 +209,7 @@ impl Supervisor {
                 }
             }
         }
-        // Whoever looks next finds it written down, or why it is not.
+        self.try_save();
         Ok(())
     }
 
@@ -247,6 +240,17 @@ impl Supervisor {
             supervisor: Identity::of(std::process::id().cast_signed()),
             rows: self.slots.iter().map(Slot::row).collect(),
         }
+    }
+
+    /// A full disk ends nothing that runs: the table is written when there is room. Why it is not is said once for each reason.
+    fn try_save(&mut self) {
+        let unsaved = self.save().err().map(|error| error.to_string());
+        if let Some(error) = unsaved.as_ref().filter(|_| unsaved != self.unsaved) {
+            eprintln!(
+                "shanraq: which processes run is not written down, so that `cluster down` would not find all: {error}"
+            );
+        }
+        self.unsaved = unsaved;
     }
 
     fn save(&mut self) -> Result<(), ClusterError> {

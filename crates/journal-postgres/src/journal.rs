@@ -3,7 +3,7 @@
 
 use crate::append::{Parcel, Statements};
 use crate::chunks::{PREFIX_BYTES, complete, fits};
-use crate::link::{AbortHandle, Link, Purpose, scalar};
+use crate::link::{AbortHandle, Link, Purpose, TIMELINE, scalar};
 use crate::reader::FinalHead;
 use crate::schema::{check_version, ensure_partitions, partition_heights};
 use crate::tables::{Mark, Uuid, block, last_final, visible};
@@ -405,9 +405,11 @@ pub fn writable_server(options: &ConnectOptions) -> Result<WritableServer, Postg
 
 /// A standby's timeline is empty.
 async fn own_name(client: &Client) -> Result<WritableServer, tokio_postgres::Error> {
-    let sql = "select concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time()), \
-               case when pg_is_in_recovery() then '' else left(pg_walfile_name(pg_current_wal_lsn()), 8) end";
-    let row = client.query_typed_one(sql, &[]).await?;
+    let sql = format!(
+        "select concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time()), \
+         case when pg_is_in_recovery() then '' else {TIMELINE} end"
+    );
+    let row = client.query_typed_one(&sql, &[]).await?;
     Ok(WritableServer {
         name: row.try_get(0)?,
         timeline: row.try_get(1)?,

@@ -376,15 +376,19 @@ async fn connect_to(
     }
 }
 
-/// The timeline on which a primary writes, in eight digits.
+/// The timeline on which a primary writes, in eight digits, as an expression of SQL.
+pub(crate) const TIMELINE: &str = "left(pg_walfile_name(pg_current_wal_lsn()), 8)";
+
+/// Asks for it on a session that nobody else drives yet.
 async fn timeline((client, wire): &mut Session) -> Result<String, ()> {
-    let mut question = pin!(client.query_one("select left(pg_walfile_name(pg_current_wal_lsn()), 8)", &[]));
+    let sql = format!("select {TIMELINE}");
+    let mut question = pin!(scalar(client, &sql));
     let answer = poll_fn(|cx| {
         while let Poll::Ready(Some(Ok(_))) = wire.poll_message(cx) {}
         question.as_mut().poll(cx)
     });
     match tokio::time::timeout(TIMELINE_WITHIN, answer).await {
-        Ok(Ok(row)) => row.try_get(0).map_err(drop),
+        Ok(Ok(timeline)) => Ok(timeline),
         _ => Err(()),
     }
 }

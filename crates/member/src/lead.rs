@@ -47,7 +47,7 @@ pub(crate) struct Lead {
     pub(crate) keys: KeyRing,
     /// The process is to stop: nothing new is begun.
     pub(crate) stopping: Arc<AtomicBool>,
-    /// The node has stopped: nothing is under way any more that would have to be ended.
+    /// The node has answered everything: no append is under way any more that would have to be ended.
     pub(crate) stopped: Arc<AtomicBool>,
     /// As whom this node writes; 0 until it does.
     pub(crate) writes_as: Arc<AtomicI64>,
@@ -276,7 +276,7 @@ impl Lead {
         false
     }
 
-    /// Until the node has stopped, not only is to: an append that hangs then would hold it for ever.
+    /// Until the node has answered everything, not only is to: an append that hangs then would hold it for ever.
     fn watch(&self, revision: TermRevision, abort: &AbortHandle) -> Ended {
         let mut looked = Instant::now();
         let mut stops_since = None;

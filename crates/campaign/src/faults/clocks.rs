@@ -2,7 +2,6 @@
 //!
 //! Only the clock of the day is shifted; what measures time stays right, as on a host whose clock was set wrong.
 
-use super::shell::run;
 use anyhow::{Context, Result};
 use cluster::{Host, HostName, Local};
 use std::os::unix::fs::PermissionsExt;
@@ -17,18 +16,7 @@ const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 pub fn prepare(directory: &Path, node: &Path) -> Result<Option<PathBuf>> {
     if !Path::new(LIBRARY).exists() {
         // Without it two faults are reported as not available; nothing else depends on it.
-        let _ = run(
-            "apt-get",
-            &[
-                "install",
-                "-y",
-                "-q",
-                "-o",
-                "DPkg::Lock::Timeout=600",
-                "--no-install-recommends",
-                "libfaketime",
-            ],
-        );
+        let _ = cluster::apt_install(&["libfaketime"]);
     }
     if !Path::new(LIBRARY).exists() {
         return Ok(None);

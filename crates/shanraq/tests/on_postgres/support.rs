@@ -241,10 +241,7 @@ pub fn try_pay_at(host: &str, ids: std::ops::Range<u32>) -> Option<Vec<String>> 
 fn libfaketime() -> &'static str {
     const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
     if !Path::new(LIBRARY).exists() {
-        let mut command = Command::new("apt-get");
-        // Another test may be installing it.
-        command.args(["install", "-y", "-q", "-o", "DPkg::Lock::Timeout=600"]);
-        run(command.args(["--no-install-recommends", "libfaketime"]));
+        cluster::apt_install(&["libfaketime"]).unwrap();
     }
     LIBRARY
 }

@@ -360,6 +360,12 @@ impl Directories {
         self.data.join("postgres")
     }
 
+    /// Where its write-ahead log is, if it has a disk of its own: below a directory of PostgreSQL's user, as Patroni takes it
+    /// away as a whole before it copies the primary anew.
+    pub fn postgres_wal(&self) -> Option<PathBuf> {
+        self.wal.as_ref().map(|wal| wal.join("pg_wal"))
+    }
+
     /// Where etcd's data is.
     pub fn etcd(&self) -> PathBuf {
         self.data.join("etcd")

@@ -83,6 +83,34 @@ fn other_choices_are_rendered_as_the_golden_files_say() {
     compare(&topology, "h1", "choices");
 }
 
+/// Patroni copies the primary anew where a server cannot be rewound, and first takes the log's directory away, which whoever
+/// owns the one around it may do.
+#[test]
+fn a_log_with_a_disk_of_its_own_lies_in_a_directory_of_the_servers_user() {
+    let mut topology = three_hosts();
+    topology.hosts[0].directories.wal = Some("/wal/postgres".into());
+    let files = rendered(&topology, "h1");
+    let directories = files
+        .iter()
+        .find(|file| file.path.ends_with("shanraq.conf") && file.text.contains("d /wal"));
+    let patroni = files
+        .iter()
+        .find(|file| file.path.ends_with("patroni.yml"))
+        .unwrap();
+    let places: Vec<&str> = patroni
+        .text
+        .lines()
+        .filter_map(|line| line.split_once("waldir: "))
+        .map(|(_, path)| path)
+        .collect();
+    assert_eq!(places.len(), 2, "of initdb and of base backups");
+    for place in places {
+        let around = Path::new(place).parent().unwrap().display();
+        let owned = format!("d {around} 0700 postgres ");
+        assert!(directories.unwrap().text.contains(&owned), "{owned}");
+    }
+}
+
 #[test]
 fn without_nodes_nothing_of_them_is_rendered() {
     let mut topology = three_hosts();

@@ -85,7 +85,7 @@ fn bootstrap(topology: &Topology, host: &Host) -> String {
     - wal-segsize: \"64\"
     - data-checksums
 ";
-    if let Some(wal) = &host.directories.wal {
+    if let Some(wal) = host.directories.postgres_wal() {
         let _ = writeln!(text, "    - waldir: {}", wal.display());
     }
     let script = host.directories.config.join("bootstrap.sh");
@@ -135,7 +135,7 @@ fn postgresql(topology: &Topology, host: &Host, machine: Machine, secrets: &Secr
 ",
         secrets.superuser, secrets.replication, secrets.rewind,
     );
-    if let Some(wal) = &host.directories.wal {
+    if let Some(wal) = host.directories.postgres_wal() {
         let _ = writeln!(text, "    - waldir: {}", wal.display());
     }
     text += "  parameters:\n";

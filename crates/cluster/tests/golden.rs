@@ -90,15 +90,9 @@ fn a_log_with_a_disk_of_its_own_lies_in_a_directory_of_the_servers_user() {
     let mut topology = three_hosts();
     topology.hosts[0].directories.wal = Some("/wal/postgres".into());
     let files = rendered(&topology, "h1");
-    let directories = files
-        .iter()
-        .find(|file| file.path.ends_with("shanraq.conf") && file.text.contains("d /wal"));
-    let patroni = files
-        .iter()
-        .find(|file| file.path.ends_with("patroni.yml"))
-        .unwrap();
+    let text = |path: &str| &files.iter().find(|file| file.path.ends_with(path)).unwrap().text;
+    let (directories, patroni) = (text("tmpfiles/shanraq.conf"), text("patroni.yml"));
     let places: Vec<&str> = patroni
-        .text
         .lines()
         .filter_map(|line| line.split_once("waldir: "))
         .map(|(_, path)| path)
@@ -107,7 +101,7 @@ fn a_log_with_a_disk_of_its_own_lies_in_a_directory_of_the_servers_user() {
     for place in places {
         let around = Path::new(place).parent().unwrap().display();
         let owned = format!("d {around} 0700 postgres ");
-        assert!(directories.unwrap().text.contains(&owned), "{owned}");
+        assert!(directories.contains(&owned), "{owned}");
     }
 }
 

@@ -278,12 +278,12 @@ impl Client {
     /// Waits for so many acknowledged rows; where they never come, tells whom its primary's commits wait for.
     pub fn wait_for(&self, count: usize, running: &Running, primary: &HostName) {
         let began = Instant::now();
+        let standbys = || {
+            let names = running.sql(primary, "show synchronous_standby_names");
+            let sql = "select application_name, state, sync_state, flush_lsn from pg_stat_replication";
+            format!("{names}\n{}{}", running.sql(primary, sql), running.logs())
+        };
         while self.count() < count {
-            let standbys = || {
-                let names = running.sql(primary, "show synchronous_standby_names");
-                let sql = "select application_name, state, sync_state, flush_lsn from pg_stat_replication";
-                format!("{names}\n{}{}", running.sql(primary, sql), running.logs())
-            };
             assert!(
                 began.elapsed() < WITHIN,
                 "{} of {count} rows acknowledged by {primary}: {}",

@@ -19,8 +19,11 @@ use wire::convert::transfer_to_wire;
 use wire::v1;
 use wire::v1::ledger_client::LedgerClient;
 
-/// Two segments of the journal, the index, snapshots, and some room for the filler.
-const MOUNT_BYTES: u64 = 288 << 20;
+/// Four segments of the journal, the index, snapshots, and so much for the filler that writes can resume once it is gone: a
+/// quick machine is in its third segment before the disk is full.
+const MOUNT_BYTES: u64 = 512 << 20;
+/// What writes need to resume: another segment of the journal, and room for the index.
+const ROOM_TO_RESUME_BYTES: u64 = 96 << 20;
 /// In the first part writes end while this is still left.
 const RESERVE_BYTES: u64 = 24 << 20;
 /// In the second part it keeps next to nothing: it meets the end of the disk itself.
@@ -172,7 +175,11 @@ impl Campaign {
     }
 
     async fn make_room(&mut self) -> Result<()> {
-        self.filler.give_back()?;
+        let given_back = self.filler.give_back()?;
+        ensure!(
+            given_back >= ROOM_TO_RESUME_BYTES,
+            "the ledger took all but {given_back} bytes of the disk itself: it is too small for this test"
+        );
         self.wait_for("writes resume", async |campaign| {
             Ok(http::ask(&campaign.node.address(), "GET", "/readyz", "")
                 .await?

@@ -40,9 +40,11 @@ impl Filler {
         }
     }
 
-    /// Gives all of it back.
-    pub fn give_back(&self) -> Result<()> {
-        Ok(std::fs::remove_file(&self.path)?)
+    /// Gives all of it back, and says how many bytes that was.
+    pub fn give_back(&self) -> Result<u64> {
+        let bytes = std::fs::metadata(&self.path)?.len();
+        std::fs::remove_file(&self.path)?;
+        Ok(bytes)
     }
 }
 

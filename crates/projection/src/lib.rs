@@ -8,6 +8,7 @@
 //! Everything blocks the calling thread and must not be called from within an asynchronous runtime.
 
 mod error;
+mod line;
 mod metrics;
 mod options;
 mod projector;
@@ -24,5 +25,5 @@ pub use metrics::Metrics;
 pub use options::{Pace, Secret, ServerOptions};
 pub use projector::{Projector, Stepped, run};
 pub use schema::{PARTITION_S_DEFAULT, SCHEMA_VERSION, migrate};
-pub use source::{PostgresSource, ReaderSource, Source};
+pub use source::{Log, PostgresSource, ReaderSource, Source};
 pub use target::{Position, position, reset};

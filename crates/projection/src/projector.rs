@@ -1,6 +1,7 @@
 //! The steps. Owns: which block may follow what the tables hold, and what is done after a failure.
 //! Invariant: tables and height move together, and only along the journal that they came from.
 
+use crate::line::Line;
 use crate::replica::Replica;
 use crate::rows::Changes;
 use crate::target::{Candidate, Target};
@@ -21,6 +22,7 @@ pub struct Projector {
     metrics: Arc<Metrics>,
     /// Whether the block at our height was seen to have our hash since the start.
     is_lineage_checked: bool,
+    line: Line,
 }
 
 /// What a step came to.
@@ -63,6 +65,7 @@ impl Projector {
             changes: Changes::default(),
             metrics,
             is_lineage_checked: false,
+            line: Line::new(),
         })
     }
 
@@ -72,12 +75,14 @@ impl Projector {
         self.position
     }
 
-    /// Takes in the final blocks that are there, about as many as hold `rows` transfers, in one transaction.
+    /// Takes in the final blocks that are there, about as many as hold `rows` transfers at most, in one transaction. Stands
+    /// back while the journal's standbys lack what was logged: the writer's commits wait behind it.
     ///
     /// # Errors
     /// [`ProjectionError::Lineage`] when the journal is not the one that the tables came from; others as they come.
     pub fn step(&mut self, rows: usize) -> Result<Stepped, ProjectionError> {
         let started = Instant::now();
+        let rows = rows.min(self.line.step_rows());
         let mut head = self.source.refresh()?;
         self.check_lineage(head)?;
         self.changes.clear();
@@ -131,9 +136,11 @@ impl Projector {
         }
         if blocks > 0 {
             self.changes.finish(&self.replica, accounts_before);
+            let (source, line, metrics) = (&mut *self.source, &mut self.line, &*self.metrics);
+            let mut room = || room(source, line, metrics);
             self.position = self
                 .target
-                .commit(&self.position, &mut self.changes, &self.replica)?;
+                .commit(&self.position, &self.changes, &self.replica, &mut room)?;
             self.is_lineage_checked = true;
         }
         self.metrics
@@ -159,6 +166,20 @@ impl Projector {
         self.is_lineage_checked = true;
         Ok(())
     }
+}
+
+/// Rows that the next piece may write, once the line has room for it. Without enough standbys nobody's commit waits behind it,
+/// and after a while the tables move on.
+fn room(source: &mut dyn Source, line: &mut Line, metrics: &Metrics) -> Result<usize, ProjectionError> {
+    let began = Instant::now();
+    metrics.is_due_within(STEP_WITHIN);
+    while let Some(log) = source.log()? {
+        if line.is_free(Instant::now(), log) || began.elapsed() > STANDS_BACK_WITHIN {
+            return Ok(line.piece_rows());
+        }
+        std::thread::sleep(STANDS_BACK_PAUSE);
+    }
+    Ok(usize::MAX)
 }
 
 /// Applies a block if it is the one that follows.
@@ -204,7 +225,11 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 /// Between two questions for the turn: what a take-over waits for at most.
 const TURN_PAUSE: Duration = Duration::from_secs(1);
-/// A step, or one question, that takes longer hangs at a server that is frozen.
+/// Between two looks at what is under way.
+const STANDS_BACK_PAUSE: Duration = Duration::from_millis(20);
+/// The tables move on then all the same.
+const STANDS_BACK_WITHIN: Duration = Duration::from_secs(10);
+/// A piece of a step, or one question, that takes longer hangs at a server that is frozen.
 const STEP_WITHIN: Duration = Duration::from_secs(30);
 /// All accounts are read, however many there are.
 const LOAD_WITHIN: Duration = Duration::from_secs(900);
@@ -284,4 +309,42 @@ fn candidate(
         }
     }
     Ok(Some(candidate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Log;
+    use journal::BlockReader;
+
+    /// Standbys that have a little more at each look.
+    struct Slow(Log);
+
+    impl Source for Slow {
+        fn refresh(&mut self) -> Result<Height, ProjectionError> {
+            unreachable!("no block is asked for")
+        }
+
+        fn reader(&self) -> &dyn BlockReader {
+            unreachable!("no block is asked for")
+        }
+
+        fn newest(&mut self, _: Height) -> Result<Vec<Block>, ProjectionError> {
+            unreachable!("no block is asked for")
+        }
+
+        fn log(&mut self) -> Result<Option<Log>, ProjectionError> {
+            self.0.carried += 10 << 10;
+            Ok(Some(self.0))
+        }
+    }
+
+    #[test]
+    fn a_piece_waits_until_the_standbys_have_most_of_what_was_logged() {
+        let (logged, carried) = (1 << 20, 0);
+        let mut slow = Slow(Log { logged, carried });
+        let rows = room(&mut slow, &mut Line::new(), &Metrics::default()).unwrap();
+        assert!(slow.0.carried >= 1 << 19, "{:?}", slow.0);
+        assert!((8..usize::MAX).contains(&rows), "{rows}");
+    }
 }

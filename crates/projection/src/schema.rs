@@ -11,7 +11,11 @@ pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
 /// million transfers; a partition for each minute would make every question slow.
 pub const PARTITION_S_DEFAULT: NonZeroU64 = NonZeroU64::new(30 * 86_400).expect("it is not 0");
 
-const MIGRATIONS: [&str; 2] = [include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema/0001.sql"),
+    include_str!("schema/0002.sql"),
+    include_str!("schema/0003.sql"),
+];
 /// Two migrations at a time would both find the same version.
 const MIGRATION_LOCK: i64 = 7_236_284_021_843_208;
 

@@ -27,6 +27,23 @@ pub trait Source: Send {
     /// # Errors
     /// [`ProjectionError`].
     fn newest(&mut self, known: Height) -> Result<Vec<Block>, ProjectionError>;
+
+    /// How far the journal's log is carried; none where no commit waits for another server.
+    ///
+    /// # Errors
+    /// [`ProjectionError`].
+    fn log(&mut self) -> Result<Option<Log>, ProjectionError> {
+        Ok(None)
+    }
+}
+
+/// Positions in the WAL of the journal's primary, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Its end.
+    pub logged: u64,
+    /// Up to here as many standbys have flushed it as a commit waits for; 0 while there are fewer.
+    pub carried: u64,
 }
 
 /// A reader that knows by itself what is final: a local journal's, or that of a writer in this process.
@@ -77,6 +94,10 @@ const TOP: &str = "select height, epoch, writer from shanraq.journal where shard
 const FLUSHED: &str = "select count(distinct application_name) from pg_stat_replication \
      where application_name = any ($1) and flush_lsn >= $2 and sync_state in ('sync', 'quorum')";
 
+const CARRIED: &str = "select pg_current_wal_insert_lsn(), coalesce((select max(flush_lsn) from pg_stat_replication \
+     where application_name = any ($1) and sync_state in ('sync', 'quorum') group by application_name \
+     order by 1 desc nulls last offset $2 limit 1), '0/0')";
+
 impl PostgresSource {
     /// Connects. `connect` and `server` name the same servers: the one to read blocks anywhere, the other to look at
     /// the primary.
@@ -101,17 +122,20 @@ impl PostgresSource {
         })
     }
 
+    /// With the primary; positions that another session saw may be of another server.
+    fn take_session(&mut self) -> Result<Session, ProjectionError> {
+        if let Some(session) = self.session.take() {
+            return Ok(session);
+        }
+        self.seen = None;
+        let session = Session::open(&self.server, "shanraq projection source")?;
+        session.batch("set the session up", "set enable_seqscan = off")?;
+        Ok(session)
+    }
+
     /// The newest block at the primary, if enough standbys have it. All in one session, so with one server.
     fn confirmed(&mut self, known: Height) -> Result<Option<Seen>, ProjectionError> {
-        let session = match self.session.take() {
-            Some(session) => session,
-            None => {
-                self.seen = None;
-                let session = Session::open(&self.server, "shanraq projection source")?;
-                session.batch("set the session up", "set enable_seqscan = off")?;
-                session
-            }
-        };
+        let session = self.take_session()?;
         let (shard, before) = (self.shard.0 as i32, self.seen);
         let top = session.ask("look at the newest block", async |client| {
             let Some(row) = client.query_opt(TOP, &[&shard]).await? else {
@@ -173,5 +197,23 @@ impl Source for PostgresSource {
                 == (top.height, top.epoch, top.writer.0)
         });
         Ok(if is_it { blocks } else { Vec::new() })
+    }
+
+    fn log(&mut self) -> Result<Option<Log>, ProjectionError> {
+        let Durability::Standbys { names, flushed } = self.durability.clone() else {
+            return Ok(None);
+        };
+        let session = self.take_session()?;
+        let others = i64::from(flushed.get()) - 1;
+        let log = session.ask("look at the standbys", async |client| {
+            let row = client.query_one(CARRIED, &[&names, &others]).await?;
+            let position = |at| row.try_get::<_, PgLsn>(at).map(u64::from);
+            Ok(Log {
+                logged: position(0)?,
+                carried: position(1)?,
+            })
+        })?;
+        self.session = Some(session);
+        Ok(Some(log))
     }
 }

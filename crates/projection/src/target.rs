@@ -13,6 +13,7 @@ use ledger::{
     TimestampNs, Transfer, TransferFlags, TransferId,
 };
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::pin::pin;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
@@ -146,7 +147,8 @@ impl Target {
         Ok((position, Replica::restore(&parts)?))
     }
 
-    /// Moves the tables from where they stand to the end of the changes, in one transaction.
+    /// Moves the tables from where they stand to the end of the changes, in one transaction. `room` is asked before each
+    /// piece how many rows it may write, and may wait.
     ///
     /// # Errors
     /// [`ProjectionError::Moved`] when they stand elsewhere; otherwise the tables may have been moved all the same, as
@@ -154,8 +156,9 @@ impl Target {
     pub(crate) fn commit(
         &mut self,
         from: &Position,
-        changes: &mut Changes,
+        changes: &Changes,
         replica: &Replica,
+        room: &mut Room<'_>,
     ) -> Result<Position, ProjectionError> {
         let to = Position {
             shard: from.shard,
@@ -167,35 +170,109 @@ impl Target {
         };
         let missing: Vec<u64> = changes.partitions.difference(&self.partitions).copied().collect();
         let (statements, partition_ns) = (&self.statements, self.partition_ns);
-        let moved = self.session.ask("move the tables", async |client| {
+        let action = "move the tables";
+        let stood_there = self.session.ask(action, async |client| {
             client.batch_execute("begin").await?;
             if statements.advance(client, from, &to).await? != 1 {
                 client.batch_execute("rollback").await?;
-                return Ok(None);
+                return Ok(false);
             }
             for number in &missing {
                 let at = (number * partition_ns).max(1) as i64;
                 client.query(&statements.ensure_partition, &[&at]).await?;
             }
-            let updated = statements.write(client, changes, replica).await?;
-            let are_all = updated == changes.touched.ids.len() as u64;
-            client
-                .batch_execute(if are_all { "commit" } else { "rollback" })
-                .await?;
-            Ok(Some((updated, are_all)))
+            Ok(true)
         })?;
-        match moved {
-            None => Err(ProjectionError::Moved { height: from.height }),
-            Some((updated, false)) => Err(ProjectionError::Tables(format!(
+        if !stood_there {
+            return Err(ProjectionError::Moved { height: from.height });
+        }
+        let updated = self.write(changes, replica, room)?;
+        if updated != changes.touched.ids.len() as u64 {
+            self.session.batch(action, "rollback")?;
+            return Err(ProjectionError::Tables(format!(
                 "{updated} accounts were found of {} that changed",
                 changes.touched.ids.len()
-            ))),
-            Some((_, true)) => {
-                self.partitions.extend(missing);
-                Ok(to)
-            }
+            )));
         }
+        self.session.batch(action, "commit")?;
+        self.partitions.extend(missing);
+        Ok(to)
     }
+
+    /// Writes all of a step's rows and gives how many of the accounts that changed were found.
+    fn write(
+        &self,
+        changes: &Changes,
+        replica: &Replica,
+        room: &mut Room<'_>,
+    ) -> Result<u64, ProjectionError> {
+        let statements = &self.statements;
+        self.copy(&statements.copy_transfers, &changes.transfers, room)?;
+        self.copy(&statements.copy_accounts, &changes.accounts, room)?;
+        self.copy(&statements.copy_pendings, &changes.pendings, room)?;
+        for_each_piece(changes.closed.len(), room, |piece| {
+            self.session.ask("close pending transfers", async |client| {
+                client
+                    .execute(&statements.close_pendings, &[&&changes.closed[piece]])
+                    .await
+            })
+        })?;
+        if changes.is_described {
+            self.session.ask("describe ledgers", async |client| {
+                statements.describe(client, replica).await
+            })?;
+        }
+        let touched = &changes.touched;
+        for_each_piece(touched.ids.len(), room, |piece| {
+            self.session.ask("update accounts", async |client| {
+                let columns: [&(dyn ToSql + Sync); 6] = [
+                    &&touched.ids[piece.clone()],
+                    &&touched.flags[piece.clone()],
+                    &&touched.debits_pending[piece.clone()],
+                    &&touched.debits_posted[piece.clone()],
+                    &&touched.credits_pending[piece.clone()],
+                    &&touched.credits_posted[piece],
+                ];
+                client.execute(&statements.update_accounts, &columns).await
+            })
+        })
+    }
+
+    fn copy(
+        &self,
+        statement: &Statement,
+        rows: &CopyBuffer,
+        room: &mut Room<'_>,
+    ) -> Result<u64, ProjectionError> {
+        for_each_piece(rows.rows() as usize, room, |piece| {
+            let Some(bytes) = rows.piece(piece.start, piece.len()) else {
+                return Ok(0);
+            };
+            self.session.ask("copy rows", async |client| {
+                let mut sink = pin!(client.copy_in(statement).await?);
+                sink.send(bytes).await?;
+                sink.finish().await
+            })
+        })
+    }
+}
+
+/// Says how many rows the next piece may write, and waits before it does while too much is under way.
+pub(crate) type Room<'a> = dyn FnMut() -> Result<usize, ProjectionError> + 'a;
+
+/// Goes through so many rows in pieces and gives the sum of what `write` says.
+fn for_each_piece(
+    rows: usize,
+    room: &mut Room<'_>,
+    mut write: impl FnMut(Range<usize>) -> Result<u64, ProjectionError>,
+) -> Result<u64, ProjectionError> {
+    let (mut done, mut sum) = (0, 0);
+    while done < rows {
+        let end = rows.min(done + room()?.max(1));
+        sum += write(done..end)?;
+        done = end;
+    }
+    Ok(sum)
 }
 
 impl Statements {
@@ -256,52 +333,14 @@ impl Statements {
         client.execute(&self.advance, &parameters).await
     }
 
-    /// Writes all of a step's rows and gives how many of the accounts that changed were found.
-    async fn write(&self, client: &Client, changes: &mut Changes, replica: &Replica) -> Result<u64, Error> {
-        copy(client, &self.copy_transfers, &mut changes.transfers).await?;
-        copy(client, &self.copy_accounts, &mut changes.accounts).await?;
-        copy(client, &self.copy_pendings, &mut changes.pendings).await?;
-        if !changes.closed.is_empty() {
-            client.execute(&self.close_pendings, &[&changes.closed]).await?;
+    async fn describe(&self, client: &Client, replica: &Replica) -> Result<(), Error> {
+        for it in replica.descriptions() {
+            let (ledger, scale) = (i64::from(it.ledger.0), i16::from(it.scale));
+            let parameters: [&(dyn ToSql + Sync); 4] = [&ledger, &it.name, &it.currency, &scale];
+            client.execute(&self.describe, &parameters).await?;
         }
-        if changes.is_described {
-            for it in replica.descriptions() {
-                let (ledger, scale) = (i64::from(it.ledger.0), i16::from(it.scale));
-                let parameters: [&(dyn ToSql + Sync); 4] = [&ledger, &it.name, &it.currency, &scale];
-                client.execute(&self.describe, &parameters).await?;
-            }
-        }
-        let touched = &changes.touched;
-        if touched.ids.is_empty() {
-            return Ok(0);
-        }
-        let columns: [&(dyn ToSql + Sync); 6] = [
-            &touched.ids,
-            &touched.flags,
-            &touched.debits_pending,
-            &touched.debits_posted,
-            &touched.credits_pending,
-            &touched.credits_posted,
-        ];
-        client.execute(&self.update_accounts, &columns).await
+        Ok(())
     }
-}
-
-/// How much is handed to the socket at once.
-const COPY_BYTES: usize = 1 << 20;
-
-async fn copy(client: &Client, statement: &Statement, rows: &mut CopyBuffer) -> Result<(), Error> {
-    if rows.rows() == 0 {
-        return Ok(());
-    }
-    let mut sink = pin!(client.copy_in(statement).await?);
-    let mut bytes = rows.take();
-    while !bytes.is_empty() {
-        let next = bytes.split_to(bytes.len().min(COPY_BYTES));
-        sink.send(next).await?;
-    }
-    sink.finish().await?;
-    Ok(())
 }
 
 async fn read_position(client: &Client) -> Result<Position, Error> {

@@ -1,6 +1,6 @@
 //! Numbers and ids in PostgreSQL's binary forms (pure). Owns: their encoding, as parameters and as rows for COPY.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use std::error::Error;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
@@ -103,33 +103,35 @@ impl<'a> FromSql<'a> for Numeric {
 #[derive(Debug, Default)]
 pub(crate) struct CopyBuffer {
     bytes: BytesMut,
-    rows: u64,
+    /// Where each row begins.
+    rows: Vec<usize>,
 }
+
+const COPY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+const COPY_END: &[u8] = &(-1_i16).to_be_bytes();
 
 impl CopyBuffer {
     pub(crate) fn rows(&self) -> u64 {
-        self.rows
+        self.rows.len() as u64
     }
 
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
-        self.rows = 0;
+        self.rows.clear();
     }
 
-    /// What was collected, with its end; the buffer is empty then.
-    pub(crate) fn take(&mut self) -> bytes::Bytes {
-        self.bytes.put_i16(-1);
-        self.rows = 0;
-        self.bytes.split().freeze()
+    /// Up to `rows` rows from the one numbered `first` on, counted from 0, as a COPY of their own; none when there are
+    /// no more.
+    pub(crate) fn piece(&self, first: usize, rows: usize) -> Option<Bytes> {
+        let begin = *self.rows.get(first)?;
+        let end = self.rows.get(first.saturating_add(rows)).copied();
+        let bytes = &self.bytes[begin..end.unwrap_or(self.bytes.len())];
+        Some([COPY_HEAD, bytes, COPY_END].concat().into())
     }
 
     /// Begins a row of so many columns.
     pub(crate) fn row(&mut self, columns: i16) -> &mut Self {
-        if self.bytes.is_empty() {
-            self.bytes.put_slice(b"PGCOPY\n\xff\r\n\0");
-            self.bytes.put_u64(0);
-        }
-        self.rows += 1;
+        self.rows.push(self.bytes.len());
         self.bytes.put_i16(columns);
         self
     }
@@ -210,6 +212,28 @@ mod tests {
             let back = Numeric::from_sql(&Type::NUMERIC, &bytes).unwrap();
             assert_eq!(back, Numeric(number));
         }
+    }
+
+    #[test]
+    fn pieces_together_are_all_rows_in_order() {
+        let mut buffer = CopyBuffer::default();
+        for number in 0..10 {
+            buffer.row(1).int4(number);
+        }
+        let numbers = |first, rows| {
+            let piece = buffer.piece(first, rows)?;
+            let rows = piece
+                .strip_prefix(COPY_HEAD)
+                .unwrap()
+                .strip_suffix(COPY_END)
+                .unwrap();
+            let number = |row: &[u8]| i32::from_be_bytes(row[6..].try_into().unwrap());
+            Some(rows.chunks(10).map(number).collect::<Vec<_>>())
+        };
+        assert_eq!(numbers(0, 4).unwrap(), [0, 1, 2, 3]);
+        assert_eq!(numbers(4, 4).unwrap(), [4, 5, 6, 7]);
+        assert_eq!(numbers(8, usize::MAX).unwrap(), [8, 9]);
+        assert_eq!(numbers(10, 4), None);
     }
 
     #[test]

@@ -42,6 +42,10 @@ fn random_histories_stand_in_the_tables_as_in_the_model() {
         let partitions =
             "select count(*) > 3 from pg_inherits where inhparent = 'ledger.transfers'::regclass";
         assert_eq!(world.sql_in(&database, partitions), "t", "it crosses partitions");
+        let late = "select count(*) from pg_inherits join pg_class on pg_class.oid = inhrelid \
+             where inhparent = 'ledger.transfers'::regclass \
+             and not coalesce(reloptions, '{}') @> '{autovacuum_vacuum_insert_scale_factor=0}'";
+        assert_eq!(world.sql_in(&database, late), "0", "each is vacuumed early");
     }
 }
 

@@ -7,7 +7,7 @@ use journal::{Journal, ShardId, Term, WriterId};
 use journal_postgres::{ConnectOptions, Durability, Password, PostgresJournal, PostgresOptions};
 use ledger::{ActorId, Command, CommandBody, TimestampNs};
 use postgres_servers::Options;
-use projection::{PostgresSource, Projector};
+use projection::{Log, PostgresSource, Projector, Source};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,16 +49,20 @@ impl Cluster {
         Durability::any_of(self.world.servers.standbys.iter().map(|it| it.name.as_str()))
     }
 
-    fn projector(&self) -> Projector {
-        let server = self.world.user(DATABASE, "projection");
+    fn source(&self) -> PostgresSource {
         let source = PostgresSource::open(
             self.connect("test_projection"),
-            server.clone(),
+            self.world.user(DATABASE, "projection"),
             self.durability(),
             SHARD,
             keys(),
         );
-        Projector::open(Box::new(source.unwrap()), &server, Arc::default()).unwrap()
+        source.unwrap()
+    }
+
+    fn projector(&self) -> Projector {
+        let server = self.world.user(DATABASE, "projection");
+        Projector::open(Box::new(self.source()), &server, Arc::default()).unwrap()
     }
 
     fn writer(&self, chapters: &mut Chapters, id: u128) -> (PostgresJournal, Term) {
@@ -141,4 +145,34 @@ fn the_last_block_is_taken_in_when_a_standby_has_it_and_not_before() {
     }
     step_until(&mut projector, height.0 + 1);
     world.assert_as_in(DATABASE, &chapters.books, "once a standby has it");
+}
+
+#[test]
+fn what_no_standby_has_flushed_is_under_way_until_one_has() {
+    const MIB: u64 = 1 << 20;
+    let cluster = Cluster::start();
+    let world = &cluster.world;
+    let mut source = cluster.source();
+    let mut log = || source.log().unwrap().expect("a commit waits for a standby");
+    let under_way = |Log { logged, carried }: Log| logged - carried;
+    for standby in &world.servers.standbys {
+        standby.freeze();
+    }
+    let before = log();
+    let message = format!(
+        "select pg_logical_emit_message(false, 'test', repeat('x', {}))",
+        2 * MIB
+    );
+    let _ = world.sql(&message);
+    let after = log();
+    assert!(after.logged >= before.logged + 2 * MIB, "{before:?}, {after:?}");
+    assert!(under_way(after) >= 2 * MIB, "{before:?}, {after:?}");
+    world.servers.standbys[0].thaw();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while log().carried < after.logged {
+        assert!(Instant::now() < deadline, "one of two is enough: {:?}", log());
+        // The end of the log may lie in memory until something follows it.
+        let _ = world.sql("select pg_switch_wal()");
+    }
+    world.servers.standbys[1].thaw();
 }

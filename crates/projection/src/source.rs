@@ -44,6 +44,8 @@ pub struct Log {
     pub logged: u64,
     /// Up to here as many standbys have flushed it as a commit waits for; 0 while there are fewer.
     pub carried: u64,
+    /// Checkpoints that it began.
+    pub checkpoints: u64,
 }
 
 /// A reader that knows by itself what is final: a local journal's, or that of a writer in this process.
@@ -96,7 +98,8 @@ const FLUSHED: &str = "select count(distinct application_name) from pg_stat_repl
 
 const CARRIED: &str = "select pg_current_wal_insert_lsn(), coalesce((select max(flush_lsn) from pg_stat_replication \
      where application_name = any ($1) and sync_state in ('sync', 'quorum') group by application_name \
-     order by 1 desc nulls last offset $2 limit 1), '0/0')";
+     order by 1 desc nulls last offset $2 limit 1), '0/0'), \
+     (select checkpoints_timed + checkpoints_req from pg_stat_bgwriter)";
 
 impl PostgresSource {
     /// Connects. `connect` and `server` name the same servers: the one to read blocks anywhere, the other to look at
@@ -211,6 +214,7 @@ impl Source for PostgresSource {
             Ok(Log {
                 logged: position(0)?,
                 carried: position(1)?,
+                checkpoints: row.try_get::<_, i64>(2)? as u64,
             })
         })?;
         self.session = Some(session);

@@ -257,8 +257,8 @@ impl Target {
     }
 }
 
-/// Says how many rows the next piece may write, and waits before it does while too much is under way.
-pub(crate) type Room<'a> = dyn FnMut() -> Result<usize, ProjectionError> + 'a;
+/// Says how many of so many rows the next piece may write, and waits before it does while too much is under way.
+pub(crate) type Room<'a> = dyn FnMut(usize) -> Result<usize, ProjectionError> + 'a;
 
 /// Goes through so many rows in pieces and gives the sum of what `write` says.
 fn for_each_piece(
@@ -268,7 +268,7 @@ fn for_each_piece(
 ) -> Result<u64, ProjectionError> {
     let (mut done, mut sum) = (0, 0);
     while done < rows {
-        let end = rows.min(done + room()?.max(1));
+        let end = rows.min(done + room(rows - done)?.max(1));
         sum += write(done..end)?;
         done = end;
     }

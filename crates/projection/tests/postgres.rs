@@ -154,7 +154,7 @@ fn what_no_standby_has_flushed_is_under_way_until_one_has() {
     let world = &cluster.world;
     let mut source = cluster.source();
     let mut log = || source.log().unwrap().expect("a commit waits for a standby");
-    let under_way = |Log { logged, carried }: Log| logged - carried;
+    let under_way = |it: Log| it.logged - it.carried;
     for standby in &world.servers.standbys {
         standby.freeze();
     }
@@ -167,12 +167,17 @@ fn what_no_standby_has_flushed_is_under_way_until_one_has() {
     let after = log();
     assert!(after.logged >= before.logged + 2 * MIB, "{before:?}, {after:?}");
     assert!(under_way(after) >= 2 * MIB, "{before:?}, {after:?}");
+    assert_eq!(after.checkpoints, before.checkpoints);
     world.servers.standbys[0].thaw();
     let deadline = Instant::now() + Duration::from_secs(120);
     while log().carried < after.logged {
         assert!(Instant::now() < deadline, "one of two is enough: {:?}", log());
         // The end of the log may lie in memory until something follows it.
         let _ = world.sql("select pg_switch_wal()");
+    }
+    let _ = world.sql("checkpoint");
+    while log().checkpoints == before.checkpoints {
+        assert!(Instant::now() < deadline, "a checkpoint is counted");
     }
     world.servers.standbys[1].thaw();
 }

@@ -114,8 +114,11 @@ impl Source for OverALine {
     }
 
     fn log(&mut self) -> Result<Option<Log>, ProjectionError> {
-        let (logged, carried) = (0, 0);
-        Ok(Some(Log { logged, carried }))
+        Ok(Some(Log {
+            logged: 0,
+            carried: 0,
+            checkpoints: 0,
+        }))
     }
 }
 

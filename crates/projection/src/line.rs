@@ -16,7 +16,7 @@ const BEHIND_A_PIECE: Duration = Duration::from_secs(1);
 /// So much may always be under way: it holds nobody up, and the newest record may lie in memory until something follows it.
 const UNDER_WAY_BYTES_MIN: u64 = 128 << 10;
 /// What a line carries, as long as nothing is known of it.
-const FIRST_BYTES_PER_SECOND: u64 = 1 << 20;
+const FIRST_BYTES_PER_SECOND: u64 = 256 << 10;
 /// A rate above that is no longer believed in when nothing confirmed it for so long, roughly.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
 const PIECE_ROWS_MIN: u64 = 8;
@@ -81,9 +81,9 @@ impl Line {
         rows as usize
     }
 
-    /// Twice what rows logged of late: the next ones may lie less well.
+    /// As if rows logged four times what they did of late: the next ones may lie less well, and a checkpoint may begin.
     fn piece_rows(&self) -> u64 {
-        let row_bytes = (2 * self.row_bytes).min(ROW_BYTES_MAX);
+        let row_bytes = (4 * self.row_bytes).min(ROW_BYTES_MAX);
         let rows = self.carried_within(BEHIND_A_PIECE) / row_bytes;
         rows.clamp(PIECE_ROWS_MIN, PIECE_ROWS_MAX)
     }
@@ -202,7 +202,7 @@ mod tests {
             at += rows * 500;
             assert!(line.is_free(begin, log(at, at)));
         }
-        assert!(line.piece_rows() > 20 * first, "{}", line.piece_rows());
+        assert!(line.piece_rows() > 10 * first, "{}", line.piece_rows());
         line.grant(usize::MAX, log(at, at));
         let checkpoints = 2;
         let later = Log {

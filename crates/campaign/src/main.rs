@@ -46,7 +46,7 @@ struct Cli {
     /// Leave the record of every round, not of failed ones alone.
     #[arg(long)]
     records: bool,
-    /// Where records and logs of failed rounds and the report are left.
+    /// Where the report is left, with records and logs of failed rounds and logs of those with `--hold-minutes`.
     #[arg(long, default_value = "target/campaign")]
     out: PathBuf,
     /// Print the report as JSON.
@@ -194,7 +194,8 @@ impl Course<'_> {
                     outcome.answered,
                     outcome.unknown
                 );
-                if outcome.problems.is_empty() && !self.cli.records {
+                let is_plain = outcome.problems.is_empty() && plan.hold.is_none();
+                if is_plain && !self.cli.records {
                     std::fs::remove_dir_all(&folder)?;
                 } else {
                     for problem in &outcome.problems {

@@ -155,7 +155,7 @@ async fn participate(shared: &Shared, lease: LeaseId) -> ElectionError {
                 continue;
             }
         };
-        shared.update(|standing, _| standing.seen(view.clone()));
+        shared.update(|standing, now| standing.seen(now, view.clone()));
         let action = decide(shared, &view, lease);
         if action == Action::WaitForName && !is_warned {
             is_warned = true;

@@ -85,7 +85,7 @@ impl Shared {
 
     /// Takes note of what a linearizable read saw; has it acted on when it is new.
     pub(crate) fn saw(&self, view: View) {
-        if self.update(|standing, _| standing.seen(view)) {
+        if self.update(|standing, now| standing.seen(now, view)) {
             self.poke.notify_one();
         }
     }

@@ -23,6 +23,10 @@ impl fmt::Display for TermRevision {
 /// So many questions in a row must stay without an answer.
 const UNANSWERED_MIN: u32 = 2;
 
+/// A member that is suddenly the only one goes on answering reads for so long before it stands for election: where writers end one
+/// after the other, the last one would end, too, and nobody would answer anything. Others are mostly back by then.
+const ALONE: Duration = Duration::from_secs(1);
+
 /// Where a member stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leadership {
@@ -65,6 +69,8 @@ pub(crate) struct Standing {
     barred_until: Option<BootTime>,
     /// Until when this member does not want to lead, whoever else does or does not.
     stands_back_until: Option<BootTime>,
+    /// The others are gone since just now: until then it stays one who answers reads.
+    stays_until: Option<BootTime>,
     /// It has stepped down, and the transaction that gives its key up is under way.
     pub(crate) is_resigning: bool,
     /// The writers of the last two terms that were seen, the later one last.
@@ -134,9 +140,14 @@ impl Standing {
 
     /// What a linearizable read saw. A late one that saw less than an earlier one is dropped. True when it tells
     /// anything new.
-    pub(crate) fn seen(&mut self, view: View) -> bool {
+    pub(crate) fn seen(&mut self, now: BootTime, view: View) -> bool {
         if view.revision < self.view.revision {
             return false;
+        }
+        match (self.view.members.len(), view.members.len()) {
+            (0 | 1, 1) => {}
+            (_, 1) => self.stays_until = Some(now.plus(ALONE)),
+            _ => self.stays_until = None,
         }
         let writer = view.writer.as_ref();
         if let Some(term) = self.term
@@ -204,6 +215,7 @@ impl Standing {
     pub(crate) fn barred_until(&self, now: BootTime) -> Option<BootTime> {
         self.barred_until
             .max(self.stands_back_until)
+            .max(self.stays_until)
             .filter(|it| now < *it)
     }
 
@@ -279,6 +291,7 @@ mod tests {
     use crate::view::{Held, Revision};
 
     const MINE: LeaseId = LeaseId(1);
+    const NOW: BootTime = BootTime(30);
     const OTHERS: LeaseId = LeaseId(2);
 
     fn view(revision: i64, writer: Option<(LeaseId, i64)>) -> View {
@@ -352,9 +365,9 @@ mod tests {
             view(7, Some((MINE, 7))),
         ] {
             let mut standing = leading();
-            standing.seen(seen);
+            standing.seen(NOW, seen);
             assert_eq!(standing.term(BootTime(50)), None);
-            standing.seen(view(8, Some((MINE, 5))));
+            standing.seen(NOW, view(8, Some((MINE, 5))));
             assert_eq!(standing.term(BootTime(50)), None, "deposed for good");
         }
     }
@@ -362,9 +375,9 @@ mod tests {
     #[test]
     fn what_was_seen_before_the_term_began_says_nothing_about_it() {
         let mut standing = leading();
-        standing.seen(view(4, None));
+        standing.seen(NOW, view(4, None));
         assert_eq!(standing.term(BootTime(50)), Some(TermRevision(5)));
-        standing.seen(view(5, Some((MINE, 5))));
+        standing.seen(NOW, view(5, Some((MINE, 5))));
         assert_eq!(standing.term(BootTime(50)), Some(TermRevision(5)));
     }
 
@@ -380,13 +393,33 @@ mod tests {
             standing.step_down(BootTime(21), BootTime(80)),
             Err(ElectionError::NotLeading)
         );
-        standing.seen(view(5, Some((MINE, 5))));
+        standing.seen(NOW, view(5, Some((MINE, 5))));
         assert_eq!(standing.barred_until(BootTime(30)), Some(BootTime(80)));
-        standing.seen(view(6, None));
+        standing.seen(NOW, view(6, None));
         assert_eq!(standing.barred_until(BootTime(30)), Some(BootTime(80)));
         assert_eq!(standing.barred_until(BootTime(80)), None);
-        standing.seen(view(7, Some((OTHERS, 7))));
+        standing.seen(NOW, view(7, Some((OTHERS, 7))));
         assert_eq!(standing.barred_until(BootTime(30)), None);
+    }
+
+    #[test]
+    fn who_is_left_alone_stands_for_election_after_a_second_or_when_another_is_there() {
+        let with = |revision, names: &[&str]| View {
+            members: names.iter().map(|name| held_member(name)).collect(),
+            ..view(revision, None)
+        };
+        let mut standing = Standing::default();
+        standing.seen(NOW, with(1, &["a"]));
+        assert_eq!(standing.barred_until(NOW), None, "it was never more than one");
+        standing.seen(NOW, with(2, &["a", "b", "c"]));
+        assert_eq!(standing.barred_until(NOW), None);
+        standing.seen(NOW, with(3, &["a"]));
+        let until = NOW.plus(ALONE);
+        standing.seen(until, with(4, &["a"]));
+        assert_eq!(standing.barred_until(NOW), Some(until));
+        assert_eq!(standing.barred_until(until), None);
+        standing.seen(NOW, with(5, &["a", "c"]));
+        assert_eq!(standing.barred_until(NOW), None);
     }
 
     #[test]
@@ -399,16 +432,16 @@ mod tests {
         let mut standing = Standing::default();
         assert_eq!(before(&standing, 9), None);
         for (name, created) in [("a", 2), ("b", 4), ("a", 6)] {
-            standing.seen(written_by(name, created));
+            standing.seen(NOW, written_by(name, created));
         }
-        standing.seen(view(7, None));
+        standing.seen(NOW, view(7, None));
         assert_eq!(
             before(&standing, 9).as_deref(),
             Some("a"),
             "a term of our own, not seen yet"
         );
         assert_eq!(before(&standing, 6).as_deref(), Some("b"), "it was seen");
-        standing.seen(written_by("a", 9));
+        standing.seen(NOW, written_by("a", 9));
         assert_eq!(before(&standing, 9).as_deref(), Some("a"), "the same one again");
         assert_eq!(before(&standing, 6), None, "forgotten");
     }
@@ -428,17 +461,29 @@ mod tests {
         MemberName::new(text).unwrap()
     }
 
-    fn written_by(name: &str, created: i64) -> View {
-        let mut seen = view(created, Some((OTHERS, created)));
-        let member = Member {
+    fn member(name: &str) -> Member {
+        Member {
             name: named(name),
             grpc_address: "127.0.0.1:1".into(),
             rest_address: "127.0.0.1:1".into(),
             may_write: true,
             instance: String::new(),
-        };
-        seen.writer.as_mut().unwrap().value = Ok(member);
+        }
+    }
+
+    fn written_by(name: &str, created: i64) -> View {
+        let mut seen = view(created, Some((OTHERS, created)));
+        seen.writer.as_mut().unwrap().value = Ok(member(name));
         seen
+    }
+
+    fn held_member(name: &str) -> Held<Member> {
+        Held {
+            key: name.into(),
+            created: TermRevision(1),
+            lease: OTHERS,
+            value: Ok(member(name)),
+        }
     }
 
     #[test]
@@ -446,7 +491,7 @@ mod tests {
         let mut standing = Standing::default();
         let b = named("b");
         assert!(!standing.hear(BootTime(0), &b, false, AFTER), "nobody writes");
-        standing.seen(written_by("b", 5));
+        standing.seen(NOW, written_by("b", 5));
         // The first question of a term counts as the moment from which it is asked.
         assert!(!standing.hear(BootTime(10), &b, false, AFTER));
         assert!(!standing.hear(BootTime(20), &b, false, AFTER));
@@ -474,19 +519,19 @@ mod tests {
     fn silence_is_of_one_term_and_never_of_our_own() {
         let mut standing = Standing::default();
         let b = named("b");
-        standing.seen(written_by("b", 5));
+        standing.seen(NOW, written_by("b", 5));
         for at in [0, 10, 20, 40] {
             standing.hear(BootTime(at), &b, false, AFTER);
         }
         assert_eq!(standing.silent(BootTime(40), AFTER), Some(TermRevision(5)));
-        standing.seen(written_by("b", 6));
+        standing.seen(NOW, written_by("b", 6));
         assert_eq!(
             standing.silent(BootTime(41), AFTER),
             None,
             "the same one, elected again"
         );
         let mut standing = leading();
-        standing.seen(written_by("b", 4));
+        standing.seen(NOW, written_by("b", 4));
         assert!(!standing.hear(BootTime(50), &b, false, AFTER), "we lead");
     }
 }

@@ -194,8 +194,8 @@ impl Course<'_> {
                     outcome.answered,
                     outcome.unknown
                 );
-                let is_plain = outcome.problems.is_empty() && plan.hold.is_none();
-                if is_plain && !self.cli.records {
+                let leaves_nothing = outcome.problems.is_empty() && plan.hold.is_none() && !self.cli.records;
+                if leaves_nothing {
                     std::fs::remove_dir_all(&folder)?;
                 } else {
                     for problem in &outcome.problems {

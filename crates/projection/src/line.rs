@@ -47,9 +47,12 @@ impl Line {
         }
     }
 
-    /// Rows after which a step is to end.
+    /// Rows after which a step is to end; without limit where there is no line to look at.
     pub(crate) fn step_rows(&self) -> usize {
-        self.piece_rows() as usize * STEP_PIECES
+        match self.seen {
+            Some(_) => self.piece_rows() as usize * STEP_PIECES,
+            None => usize::MAX,
+        }
     }
 
     /// Takes a look in, and says whether the next piece may be written.
@@ -164,6 +167,7 @@ mod tests {
     #[test]
     fn a_line_that_is_full_and_carries_little_takes_small_pieces() {
         let (mut line, begin) = (Line::new(), Instant::now());
+        assert_eq!(line.step_rows(), usize::MAX, "there may be no line at all");
         for tenth in 0..100 {
             let at = begin + Duration::from_millis(100 * tenth);
             assert!(!line.is_free(at, log(50 * MIB, 20_000 * tenth)));

@@ -50,13 +50,17 @@ impl Projector {
     }
 
     fn begin(
-        source: Box<dyn Source>,
+        mut source: Box<dyn Source>,
         candidate: Candidate,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ProjectionError> {
         let target = Target::open(candidate)?;
         let (position, replica) = target.load()?;
         metrics.stands_at(&position);
+        let mut line = Line::new();
+        if let Some(log) = source.log()? {
+            line.is_free(Instant::now(), log);
+        }
         Ok(Self {
             source,
             target,
@@ -65,7 +69,7 @@ impl Projector {
             changes: Changes::default(),
             metrics,
             is_lineage_checked: false,
-            line: Line::new(),
+            line,
         })
     }
 

@@ -93,9 +93,6 @@ const PAGE_HEADER_BYTES: u64 = 24;
 
 const TOP: &str = "select height, epoch, writer from shanraq.journal where shard = $1 and chunk = 0 \
      order by height desc limit 1";
-const FLUSHED: &str = "select count(distinct application_name) from pg_stat_replication \
-     where application_name = any ($1) and flush_lsn >= $2 and sync_state in ('sync', 'quorum')";
-
 const CARRIED: &str = "select pg_current_wal_insert_lsn(), coalesce((select max(flush_lsn) from pg_stat_replication \
      where application_name = any ($1) and sync_state in ('sync', 'quorum') group by application_name \
      order by 1 desc nulls last offset $2 limit 1), '0/0'), \
@@ -136,6 +133,24 @@ impl PostgresSource {
         Ok(session)
     }
 
+    /// How far the primary's log is carried; none where no commit waits for a standby.
+    fn look(&self, session: &Session) -> Result<Option<Log>, ProjectionError> {
+        let Durability::Standbys { names, flushed } = &self.durability else {
+            return Ok(None);
+        };
+        let others = i64::from(flushed.get()) - 1;
+        let log = session.ask("look at the standbys", async |client| {
+            let row = client.query_one(CARRIED, &[names, &others]).await?;
+            let position = |at| row.try_get::<_, PgLsn>(at).map(u64::from);
+            Ok(Log {
+                logged: position(0)?,
+                carried: position(1)?,
+                checkpoints: row.try_get::<_, i64>(2)? as u64,
+            })
+        })?;
+        Ok(Some(log))
+    }
+
     /// The newest block at the primary, if enough standbys have it. All in one session, so with one server.
     fn confirmed(&mut self, known: Height) -> Result<Option<Seen>, ProjectionError> {
         let session = self.take_session()?;
@@ -163,16 +178,11 @@ impl PostgresSource {
             }))
         })?;
         self.seen = top;
-        let is_flushed = match (&self.durability, top) {
-            (_, None) => false,
-            (Durability::Local, _) => true,
-            (Durability::Standbys { names, flushed }, Some(seen)) => {
-                let position = PgLsn::from(seen.position);
-                let count: i64 = session.ask("look at the standbys", async |client| {
-                    client.query_one_scalar(FLUSHED, &[names, &position]).await
-                })?;
-                count >= i64::from(flushed.get())
-            }
+        let is_flushed = match top {
+            None => false,
+            Some(seen) => self
+                .look(&session)?
+                .is_none_or(|log| log.carried >= seen.position),
         };
         self.session = Some(session);
         Ok(top.filter(|_| is_flushed))
@@ -203,21 +213,9 @@ impl Source for PostgresSource {
     }
 
     fn log(&mut self) -> Result<Option<Log>, ProjectionError> {
-        let Durability::Standbys { names, flushed } = self.durability.clone() else {
-            return Ok(None);
-        };
         let session = self.take_session()?;
-        let others = i64::from(flushed.get()) - 1;
-        let log = session.ask("look at the standbys", async |client| {
-            let row = client.query_one(CARRIED, &[&names, &others]).await?;
-            let position = |at| row.try_get::<_, PgLsn>(at).map(u64::from);
-            Ok(Log {
-                logged: position(0)?,
-                carried: position(1)?,
-                checkpoints: row.try_get::<_, i64>(2)? as u64,
-            })
-        })?;
+        let log = self.look(&session)?;
         self.session = Some(session);
-        Ok(Some(log))
+        Ok(log)
     }
 }

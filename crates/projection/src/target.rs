@@ -245,17 +245,23 @@ impl Target {
         room: &mut Room<'_>,
     ) -> Result<u64, ProjectionError> {
         for_each_piece(rows.rows() as usize, room, |piece| {
-            let Some(bytes) = rows.piece(piece.start, piece.len()) else {
+            let Some(mut bytes) = rows.piece(piece.start, piece.len()) else {
                 return Ok(0);
             };
             self.session.ask("copy rows", async |client| {
                 let mut sink = pin!(client.copy_in(statement).await?);
-                sink.send(bytes).await?;
+                while !bytes.is_empty() {
+                    let next = bytes.split_to(bytes.len().min(COPY_BYTES));
+                    sink.send(next).await?;
+                }
                 sink.finish().await
             })
         })
     }
 }
+
+/// How much is handed to the socket at once.
+const COPY_BYTES: usize = 1 << 20;
 
 /// Says how many of so many rows the next piece may write, and waits before it does while too much is under way.
 pub(crate) type Room<'a> = dyn FnMut(usize) -> Result<usize, ProjectionError> + 'a;

@@ -3,6 +3,7 @@
 use postgres_servers::{Mode, Options, Server, Servers, program};
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 /// Of 1 MiB each.
 const SEGMENTS: u32 = 4;
@@ -14,13 +15,15 @@ fn fill(server: &Server, segments: u32) {
     }
 }
 
-/// Takes its time, as checkpoints under load do: segments are filled between where it begins and where it is recorded.
+/// Takes its time, as checkpoints under load do: segments are filled between where it begins and where it is recorded,
+/// fewer of them than any server keeps, however quickly it fills them.
 fn slow_checkpoint(server: &Server) {
     let _ = server.sql("create table pages as select repeat('x', 4000) from generate_series(1, 60)");
     thread::scope(|scope| {
-        let checkpoint = scope.spawn(|| server.sql("select pg_backup_start('slow', fast => false)"));
-        while !checkpoint.is_finished() {
+        let _ = scope.spawn(|| server.sql("select pg_backup_start('slow', fast => false)"));
+        for _ in 0..8 * SEGMENTS {
             fill(server, 1);
+            thread::sleep(Duration::from_millis(50));
         }
     });
 }

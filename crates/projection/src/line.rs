@@ -1,9 +1,10 @@
-//! How much may be logged at once (pure). Owns: what the lines to the journal's standbys were seen to carry, and what rows were
-//! seen to log.
+//! How much may be logged at once (pure). Owns: how soon the journal's standbys had the last piece, and what rows were seen
+//! to log.
 //!
 //! The tables' rows reach the same standbys as the journal's blocks, through the same log: a commit of the writer's waits until
-//! they have what was logged before it. An id is anywhere in its index, so after a checkpoint began a row may log every page
-//! that it touches whole: a hundred times its own size, until most pages were touched once.
+//! they have what was logged before it. A line says nothing of becoming a bad one, so never more than about one piece is under
+//! way, and a piece is small even where the line carries much. An id is anywhere in its index, so after a checkpoint began a row
+//! may log every page that it touches whole: a hundred times its own size, until most pages were touched once.
 
 use crate::Log;
 use std::time::{Duration, Instant};
@@ -11,91 +12,114 @@ use std::time::{Duration, Instant};
 /// What a row logs at worst: whole pages of three indexes by id and of two accounts, compressed.
 const ROW_BYTES_MAX: u64 = 24 << 10;
 const ROW_BYTES_MIN: u64 = 256;
-/// So long may a commit wait behind a piece.
-const BEHIND_A_PIECE: Duration = Duration::from_secs(1);
-/// So much may always be under way: it holds nobody up, and the newest record may lie in memory until something follows it.
-const UNDER_WAY_BYTES_MIN: u64 = 128 << 10;
-/// What a line carries, as long as nothing is known of it.
-const FIRST_BYTES_PER_SECOND: u64 = 256 << 10;
-/// A rate above that is no longer believed in when nothing confirmed it for so long, roughly.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
+/// A bad line carries it in 2 to 4 s, and a good one with tables that log whole pages takes twenty rows.
+const PIECE_BYTES_MAX: u64 = 512 << 10;
+/// Of a line of which nothing is known.
+const PIECE_BYTES_FIRST: u64 = 64 << 10;
+const PIECE_BYTES_MIN: u64 = 16 << 10;
 const PIECE_ROWS_MIN: u64 = 8;
 const PIECE_ROWS_MAX: u64 = 2_048;
-/// Two looks closer than that tell nothing of the rate.
-const LOOK: Duration = Duration::from_millis(100);
+/// A piece that was carried sooner may be followed by a larger one, one that took twice as long is by a smaller one.
+const SOON: Duration = Duration::from_millis(250);
 /// So many pieces make a step.
 const STEP_PIECES: usize = 32;
 
 /// What is known of the lines, and of rows.
 pub(crate) struct Line {
-    bytes_per_second: u64,
+    /// Whether there was a line to look at.
+    is_known: bool,
+    piece_bytes: u64,
     row_bytes: u64,
-    /// Where enough standbys stood, and whether more than allowed was under way since.
-    seen: Option<(Instant, u64, bool)>,
-    /// How many rows the last piece had, and the log before it.
-    granted: Option<(u64, Log)>,
+    last: Option<Piece>,
+}
+
+/// Rows that were written after a look.
+struct Piece {
+    rows: u64,
+    before: Log,
+    /// When the piece was first seen to be written, and where the log ended then.
+    written: Option<(Instant, u64)>,
 }
 
 impl Line {
     /// Nothing yet.
     pub(crate) fn new() -> Self {
         Self {
-            bytes_per_second: FIRST_BYTES_PER_SECOND,
+            is_known: false,
+            piece_bytes: PIECE_BYTES_FIRST,
             row_bytes: ROW_BYTES_MAX,
-            seen: None,
-            granted: None,
+            last: None,
         }
+    }
+
+    /// From now on steps are of a few pieces.
+    pub(crate) fn is_there(&mut self) {
+        self.is_known = true;
     }
 
     /// Rows after which a step is to end; without limit where there is no line to look at.
     pub(crate) fn step_rows(&self) -> usize {
-        match self.seen {
-            Some(_) => self.piece_rows() as usize * STEP_PIECES,
-            None => usize::MAX,
+        match self.is_known {
+            true => self.piece_rows() as usize * STEP_PIECES,
+            false => usize::MAX,
         }
     }
 
-    /// Takes a look in, and says whether the next piece may be written.
+    /// Takes a look in, and says whether the next piece may be written: once the standbys have the last one.
     pub(crate) fn is_free(&mut self, now: Instant, log: Log) -> bool {
-        self.learn_row(log);
-        let under_way = log.logged.saturating_sub(log.carried);
-        let allowed = (self.carried_within(BEHIND_A_PIECE) / 2).max(UNDER_WAY_BYTES_MIN);
-        let is_free = under_way <= allowed;
-        match self.seen {
-            Some((at, carried, was_full)) if carried <= log.carried => {
-                let time = now.saturating_duration_since(at);
-                if time < LOOK {
-                    self.seen = Some((at, carried, was_full && !is_free));
-                    return is_free;
-                }
-                self.learn_rate(log.carried - carried, time, was_full && !is_free);
+        let Some(piece) = &mut self.last else {
+            return true;
+        };
+        let (rows, before) = (piece.rows, piece.before);
+        let (at, end) = match piece.written {
+            Some(written) => written,
+            None => {
+                let written = (now, log.logged);
+                piece.written = Some(written);
+                self.learn_row(rows, before, log);
+                written
             }
-            // The first look, or another server's log.
-            _ => {}
+        };
+        // What lies in memory is not on its way, and is flushed when a commit or time wants it. Little of it may gather.
+        let in_memory = log.logged.saturating_sub(log.flushed);
+        if log.carried < end.min(log.flushed) || in_memory > self.piece_bytes / 4 {
+            return false;
         }
-        self.seen = Some((now, log.carried, !is_free));
-        is_free
+        if log.carried >= end {
+            self.last = None;
+            self.learn_time(end - before.logged, now.saturating_duration_since(at));
+        }
+        true
     }
 
     /// How many of so many rows the next piece, which is written right after this look, may have.
-    pub(crate) fn grant(&mut self, wanted: usize, log: Log) -> usize {
+    pub(crate) fn grant(&mut self, wanted: usize, now: Instant, log: Log) -> usize {
+        // Others logged more than the line carries, or nobody is at its end.
+        if let Some(Piece {
+            before,
+            written: Some((at, end)),
+            ..
+        }) = self.last.take()
+        {
+            self.learn_time(end - before.logged, now.saturating_duration_since(at).max(SOON));
+        }
         let rows = self.piece_rows().min(wanted as u64);
-        self.granted = Some((rows, log));
+        self.last = Some(Piece {
+            rows,
+            before: log,
+            written: None,
+        });
         rows as usize
     }
 
-    /// As if rows logged four times what they did of late: the next ones may lie less well, and a checkpoint may begin.
+    /// As if rows logged twice what they did of late: the next ones may lie less well.
     fn piece_rows(&self) -> u64 {
-        let row_bytes = (4 * self.row_bytes).min(ROW_BYTES_MAX);
-        let rows = self.carried_within(BEHIND_A_PIECE) / row_bytes;
-        rows.clamp(PIECE_ROWS_MIN, PIECE_ROWS_MAX)
+        let row_bytes = (2 * self.row_bytes).min(ROW_BYTES_MAX);
+        (self.piece_bytes / row_bytes).clamp(PIECE_ROWS_MIN, PIECE_ROWS_MAX)
     }
 
     /// Whoever else logged something meanwhile makes rows look larger, which is on the safe side.
-    fn learn_row(&mut self, log: Log) {
-        let Some((rows, before)) = self.granted.take() else {
-            return;
-        };
+    fn learn_row(&mut self, rows: u64, before: Log, log: Log) {
         let measured = log.logged.saturating_sub(before.logged) / rows.max(1);
         let measured = measured.clamp(ROW_BYTES_MIN, ROW_BYTES_MAX);
         self.row_bytes = match () {
@@ -105,24 +129,15 @@ impl Line {
         };
     }
 
-    /// A line that was full all the time carries what it can; another one at least what it did, and as much as before only for a
-    /// while: it may have become a bad one that nobody has filled since.
-    fn learn_rate(&mut self, bytes: u64, time: Duration, was_full: bool) {
-        let rate = (u128::from(bytes) * 1_000_000 / time.as_micros().max(1)) as u64;
-        let before = self.bytes_per_second;
-        self.bytes_per_second = match was_full {
-            true => before.midpoint(rate),
-            false => {
-                let excess = before.saturating_sub(FIRST_BYTES_PER_SECOND);
-                let left = FORGOTTEN_AFTER.saturating_sub(time).as_millis() as u64;
-                let kept = excess / FORGOTTEN_AFTER.as_millis() as u64 * left;
-                rate.max(before - excess + kept)
-            }
+    /// After a piece that was long under way with what was logged beside it, the next ones are what would have been carried soon.
+    fn learn_time(&mut self, bytes: u64, time: Duration) {
+        let carried_soon = u128::from(2 * bytes) * 2 * SOON.as_micros() / time.as_micros().max(1);
+        let bytes = match () {
+            () if time < SOON => 2 * self.piece_bytes,
+            () if time < 2 * SOON => self.piece_bytes,
+            () => self.piece_bytes.min(carried_soon as u64),
         };
-    }
-
-    fn carried_within(&self, time: Duration) -> u64 {
-        (u128::from(self.bytes_per_second) * time.as_millis() / 1_000) as u64
+        self.piece_bytes = bytes.clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX);
     }
 }
 
@@ -130,90 +145,128 @@ impl Line {
 mod tests {
     use super::*;
 
-    const MIB: u64 = 1 << 20;
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn log(logged: u64, carried: u64) -> Log {
-        let checkpoints = 1;
         Log {
             logged,
+            flushed: logged,
             carried,
-            checkpoints,
+            checkpoints: 1,
+        }
+    }
+
+    /// Standbys that have so much of the log a second later than it was written.
+    struct Standbys {
+        line: Line,
+        now: Instant,
+        logged: u64,
+        bytes_per_second: u64,
+    }
+
+    impl Standbys {
+        fn new(bytes_per_second: u64) -> Self {
+            Self {
+                line: Line::new(),
+                now: Instant::now(),
+                logged: 0,
+                bytes_per_second,
+            }
+        }
+
+        /// Writes a piece of rows that log so much, and gives how long it is under way.
+        fn write(&mut self, row_bytes: u64) -> (u64, Duration) {
+            let before = log(self.logged, self.logged);
+            assert!(self.line.is_free(self.now, before), "the last piece was carried");
+            let rows = self.line.grant(usize::MAX, self.now, before) as u64;
+            let bytes = rows * row_bytes;
+            let is_free = self.line.is_free(self.now, log(self.logged + bytes, self.logged));
+            assert!(!is_free, "one piece at a time");
+            self.logged += bytes;
+            let time = Duration::from_micros(bytes * 1_000_000 / self.bytes_per_second);
+            self.now += time;
+            assert!(self.line.is_free(self.now, log(self.logged, self.logged)));
+            (rows, time)
         }
     }
 
     #[test]
-    fn a_line_that_carries_more_takes_larger_pieces_for_a_while() {
-        let (mut line, begin) = (Line::new(), Instant::now());
-        let first = line.piece_rows();
-        for second in 0..5 {
-            let at = begin + Duration::from_secs(second);
-            assert!(line.is_free(at, log(40 * MIB * second, 40 * MIB * second)));
+    fn a_good_line_takes_larger_pieces_and_as_it_becomes_a_bad_one_a_single_such_piece_is_under_way() {
+        let mut standbys = Standbys::new(100 << 20);
+        let (first, _) = standbys.write(300);
+        for _ in 0..100 {
+            let _ = standbys.write(300);
         }
-        assert!(line.piece_rows() > 10 * first, "{}", line.piece_rows());
-        for (second, times) in [(6, 10), (40, 0)] {
-            let at = begin + Duration::from_secs(second);
-            assert!(
-                line.is_free(at, log(160 * MIB, 160 * MIB)),
-                "nobody logs anything"
-            );
-            let rows = line.piece_rows();
-            assert!(
-                rows > times * first && (times > 0 || rows == first),
-                "{second} s: {rows}"
-            );
+        let (rows, _) = standbys.write(300);
+        assert!(rows > 50 * first, "{rows} after {first}");
+        assert!(rows * 300 <= PIECE_BYTES_MAX, "{rows}");
+
+        standbys.bytes_per_second = 150 << 10;
+        let (_, longest) = standbys.write(300);
+        assert!(longest < 4 * SECOND, "{longest:?}");
+        for _ in 0..20 {
+            let (_, time) = standbys.write(300);
+            assert!(time < longest, "{time:?}");
         }
+        let (_, time) = standbys.write(300);
+        assert!(time < SECOND, "{time:?}");
     }
 
     #[test]
-    fn a_line_that_is_full_and_carries_little_takes_small_pieces() {
-        let (mut line, begin) = (Line::new(), Instant::now());
-        assert_eq!(line.step_rows(), usize::MAX, "there may be no line at all");
-        for tenth in 0..100 {
-            let at = begin + Duration::from_millis(100 * tenth);
-            assert!(!line.is_free(at, log(50 * MIB, 20_000 * tenth)));
+    fn rows_that_log_whole_pages_make_small_pieces_again_once_a_checkpoint_begins() {
+        let mut standbys = Standbys::new(100 << 20);
+        assert_eq!(
+            standbys.line.step_rows(),
+            usize::MAX,
+            "there may be no line at all"
+        );
+        standbys.line.is_there();
+        let first = standbys.line.step_rows();
+        assert_eq!(first, PIECE_ROWS_MIN as usize * STEP_PIECES);
+        for _ in 0..100 {
+            let _ = standbys.write(300);
         }
-        assert_eq!(line.piece_rows(), PIECE_ROWS_MIN);
-        assert_eq!(line.step_rows(), PIECE_ROWS_MIN as usize * STEP_PIECES);
-        let at = begin + Duration::from_secs(11);
-        assert!(line.is_free(at, log(50 * MIB, 50 * MIB - UNDER_WAY_BYTES_MIN)));
-    }
-
-    #[test]
-    fn looks_that_follow_each_other_closely_say_what_is_under_way_and_nothing_of_the_rate() {
-        let (mut line, begin) = (Line::new(), Instant::now());
-        assert!(line.is_free(begin, log(0, 0)));
-        assert!(line.is_free(begin + Duration::from_micros(50), log(100 * MIB, 100 * MIB)));
-        assert!(!line.is_free(begin + Duration::from_micros(90), log(200 * MIB, 100 * MIB)));
-        assert_eq!(line.bytes_per_second, FIRST_BYTES_PER_SECOND);
-    }
-
-    #[test]
-    fn another_servers_log_begins_anew() {
-        let (mut line, begin) = (Line::new(), Instant::now());
-        assert!(line.is_free(begin, log(500 * MIB, 500 * MIB)));
-        assert!(line.is_free(begin + Duration::from_secs(1), log(100 * MIB, 100 * MIB)));
-        assert_eq!(line.bytes_per_second, FIRST_BYTES_PER_SECOND);
-    }
-
-    #[test]
-    fn rows_that_log_little_make_pieces_larger_until_a_checkpoint_begins() {
-        let (mut line, begin) = (Line::new(), Instant::now());
-        let first = line.piece_rows();
-        assert_eq!(line.grant(3, log(0, 0)), 3, "no more than are wanted");
-        let mut at = 0;
-        for _ in 0..40 {
-            let rows = line.grant(usize::MAX, log(at, at)) as u64;
-            at += rows * 500;
-            assert!(line.is_free(begin, log(at, at)));
-        }
-        assert!(line.piece_rows() > 10 * first, "{}", line.piece_rows());
-        line.grant(usize::MAX, log(at, at));
-        let checkpoints = 2;
-        let later = Log {
-            checkpoints,
-            ..log(at, at)
+        assert!(standbys.line.step_rows() > 50 * first);
+        let Standbys {
+            mut line,
+            now,
+            logged,
+            ..
+        } = standbys;
+        let before = log(logged, logged);
+        assert_eq!(line.grant(3, now, before), 3, "no more than are wanted");
+        let began = Log {
+            checkpoints: 2,
+            ..before
         };
-        assert!(line.is_free(begin, later));
-        assert_eq!(line.piece_rows(), first);
+        assert!(line.is_free(now, began));
+        assert!(line.piece_rows() < 2 * PIECE_BYTES_MAX / ROW_BYTES_MAX);
+    }
+
+    #[test]
+    fn what_lies_in_memory_is_waited_for_only_when_it_is_much() {
+        let (mut line, now) = (Line::new(), Instant::now());
+        let _ = line.grant(usize::MAX, now, log(0, 0));
+        let in_memory = |bytes| Log {
+            flushed: 0,
+            ..log(bytes, 0)
+        };
+        assert!(line.is_free(now, in_memory(PIECE_BYTES_FIRST / 4)));
+        assert!(!line.is_free(now, in_memory(PIECE_BYTES_FIRST / 2)));
+    }
+
+    #[test]
+    fn pieces_become_small_where_nobody_says_that_they_arrived() {
+        let (mut line, mut now) = (Line::new(), Instant::now());
+        let mut logged = 0;
+        for _ in 0..5 {
+            let _ = line.grant(usize::MAX, now, log(logged, 0));
+            logged += 100_000;
+            assert!(!line.is_free(now, log(logged, 0)));
+            now += 10 * SECOND;
+            assert!(!line.is_free(now, log(logged, 0)));
+        }
+        let _ = line.grant(usize::MAX, now, log(logged, 0));
+        assert_eq!(line.piece_bytes, PIECE_BYTES_MIN);
     }
 }

@@ -58,8 +58,8 @@ impl Projector {
         let (position, replica) = target.load()?;
         metrics.stands_at(&position);
         let mut line = Line::new();
-        if let Some(log) = source.log()? {
-            line.is_free(Instant::now(), log);
+        if source.log()?.is_some() {
+            line.is_there();
         }
         Ok(Self {
             source,
@@ -181,12 +181,15 @@ fn room(
     metrics: &Metrics,
 ) -> Result<usize, ProjectionError> {
     let began = Instant::now();
+    let mut pause = STANDS_BACK_PAUSE;
     metrics.is_due_within(STEP_WITHIN);
     while let Some(log) = source.log()? {
-        if line.is_free(Instant::now(), log) || began.elapsed() > STANDS_BACK_WITHIN {
-            return Ok(line.grant(wanted, log));
+        let now = Instant::now();
+        if line.is_free(now, log) || now - began > STANDS_BACK_WITHIN {
+            return Ok(line.grant(wanted, now, log));
         }
-        std::thread::sleep(STANDS_BACK_PAUSE);
+        std::thread::sleep(pause);
+        pause = (2 * pause).min(STANDS_BACK_PAUSE_MAX);
     }
     Ok(wanted)
 }
@@ -234,8 +237,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 /// Between two questions for the turn: what a take-over waits for at most.
 const TURN_PAUSE: Duration = Duration::from_secs(1);
-/// Between two looks at what is under way.
-const STANDS_BACK_PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks at what is under way, the first ones.
+const STANDS_BACK_PAUSE: Duration = Duration::from_millis(1);
+const STANDS_BACK_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// The tables move on then all the same.
 const STANDS_BACK_WITHIN: Duration = Duration::from_secs(10);
 /// A piece of a step, or one question, that takes longer hangs at a server that is frozen.
@@ -349,14 +353,20 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_waits_until_the_standbys_have_most_of_what_was_logged() {
+    fn a_piece_waits_until_the_standbys_have_the_last_one() {
         let mut slow = Slow(Log {
             logged: 1 << 20,
+            flushed: 1 << 20,
             carried: 0,
             checkpoints: 0,
         });
-        let rows = room(1_000_000, &mut slow, &mut Line::new(), &Metrics::default()).unwrap();
-        assert!(slow.0.carried >= 1 << 19, "{:?}", slow.0);
+        let (mut line, metrics) = (Line::new(), Metrics::default());
+        let mut next = |slow: &mut Slow| room(1_000_000, slow, &mut line, &metrics).unwrap();
+        let rows = next(&mut slow);
         assert!((8..1_000_000).contains(&rows), "{rows}");
+        slow.0.logged += 64 << 10;
+        slow.0.flushed = slow.0.logged;
+        let _ = next(&mut slow);
+        assert!(slow.0.carried >= slow.0.logged, "{:?}", slow.0);
     }
 }

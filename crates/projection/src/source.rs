@@ -42,6 +42,8 @@ pub trait Source: Send {
 pub struct Log {
     /// Its end.
     pub logged: u64,
+    /// Up to here it is on the primary's disk; what follows lies in memory, and is not on its way to anybody.
+    pub flushed: u64,
     /// Up to here as many standbys have flushed it as a commit waits for; 0 while there are fewer.
     pub carried: u64,
     /// Checkpoints that it began.
@@ -93,7 +95,7 @@ const PAGE_HEADER_BYTES: u64 = 24;
 
 const TOP: &str = "select height, epoch, writer from shanraq.journal where shard = $1 and chunk = 0 \
      order by height desc limit 1";
-const CARRIED: &str = "select pg_current_wal_insert_lsn(), coalesce((select max(flush_lsn) from pg_stat_replication \
+const CARRIED: &str = "select pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn(), coalesce((select max(flush_lsn) from pg_stat_replication \
      where application_name = any ($1) and sync_state in ('sync', 'quorum') group by application_name \
      order by 1 desc nulls last offset $2 limit 1), '0/0'), \
      (select checkpoints_timed + checkpoints_req from pg_stat_bgwriter)";
@@ -144,8 +146,9 @@ impl PostgresSource {
             let position = |at| row.try_get::<_, PgLsn>(at).map(u64::from);
             Ok(Log {
                 logged: position(0)?,
-                carried: position(1)?,
-                checkpoints: row.try_get::<_, i64>(2)? as u64,
+                flushed: position(1)?,
+                carried: position(2)?,
+                checkpoints: row.try_get::<_, i64>(3)? as u64,
             })
         })?;
         Ok(Some(log))

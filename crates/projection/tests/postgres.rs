@@ -167,6 +167,10 @@ fn what_no_standby_has_flushed_is_under_way_until_one_has() {
     let after = log();
     assert!(after.logged >= before.logged + 2 * MIB, "{before:?}, {after:?}");
     assert!(under_way(after) >= 2 * MIB, "{before:?}, {after:?}");
+    assert!(
+        (before.flushed..=after.logged).contains(&after.flushed),
+        "{after:?}"
+    );
     assert_eq!(after.checkpoints, before.checkpoints);
     world.servers.standbys[0].thaw();
     let deadline = Instant::now() + Duration::from_secs(120);

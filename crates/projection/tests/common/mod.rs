@@ -116,6 +116,7 @@ impl Source for OverALine {
     fn log(&mut self) -> Result<Option<Log>, ProjectionError> {
         Ok(Some(Log {
             logged: 0,
+            flushed: 0,
             carried: 0,
             checkpoints: 0,
         }))

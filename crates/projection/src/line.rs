@@ -87,7 +87,8 @@ impl Line {
         }
         if log.carried >= end {
             self.last = None;
-            self.learn_time(end - before.logged, now.saturating_duration_since(at));
+            let bytes = end.saturating_sub(before.logged);
+            self.learn_time(bytes, now.saturating_duration_since(at));
         }
         true
     }
@@ -101,7 +102,8 @@ impl Line {
             ..
         }) = self.last.take()
         {
-            self.learn_time(end - before.logged, now.saturating_duration_since(at).max(SOON));
+            let bytes = end.saturating_sub(before.logged);
+            self.learn_time(bytes, now.saturating_duration_since(at).max(SOON));
         }
         let rows = self.piece_rows().min(wanted as u64);
         self.last = Some(Piece {
@@ -118,7 +120,7 @@ impl Line {
         (self.piece_bytes / row_bytes).clamp(PIECE_ROWS_MIN, PIECE_ROWS_MAX)
     }
 
-    /// Whoever else logged something meanwhile makes rows look larger, which is on the safe side.
+    /// Whoever else logged something meanwhile, as between two steps, makes rows look larger, which is on the safe side.
     fn learn_row(&mut self, rows: u64, before: Log, log: Log) {
         let measured = log.logged.saturating_sub(before.logged) / rows.max(1);
         let measured = measured.clamp(ROW_BYTES_MIN, ROW_BYTES_MAX);

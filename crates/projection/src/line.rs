@@ -82,7 +82,7 @@ impl Line {
         };
         // What lies in memory is not on its way, and is flushed when a commit or time wants it. Little of it may gather.
         let in_memory = log.logged.saturating_sub(log.flushed);
-        if log.carried < end.min(log.flushed) || in_memory > self.piece_bytes / 4 {
+        if log.carried < end.min(log.flushed) || in_memory > self.piece_bytes / 2 {
             return false;
         }
         if log.carried >= end {
@@ -253,8 +253,8 @@ mod tests {
             flushed: 0,
             ..log(bytes, 0)
         };
-        assert!(line.is_free(now, in_memory(PIECE_BYTES_FIRST / 4)));
-        assert!(!line.is_free(now, in_memory(PIECE_BYTES_FIRST / 2)));
+        assert!(line.is_free(now, in_memory(PIECE_BYTES_FIRST / 2)));
+        assert!(!line.is_free(now, in_memory(PIECE_BYTES_FIRST)));
     }
 
     #[test]

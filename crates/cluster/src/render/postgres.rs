@@ -26,7 +26,7 @@ pub(super) fn cluster_settings() -> Vec<(&'static str, String)> {
 /// and kept (`wal_recycle`, `min_wal_size`), as making one inside a commit is what ruins the tail. Pages that are
 /// logged whole after a checkpoint are compressed: those of the SQL projection's indexes shrink, the journal's encrypted ones
 /// cost next to nothing. What no commit waits for, such as the SQL projection's rows, goes to the disk and to the standbys after
-/// 20 ms (`wal_writer_delay`), so that little gathers. A standby looks for its primary again after 200 ms instead of 5 s, which is most of
+/// 10 ms (`wal_writer_delay`), so that little gathers. A standby looks for its primary again after 200 ms instead of 5 s, which is most of
 /// the time of a failover. Peers that are silent are noticed within 5 s.
 pub fn server_settings(host: &Host, machine: Machine) -> Vec<(&'static str, String)> {
     let mut settings = cluster_settings();
@@ -58,7 +58,7 @@ pub(super) fn local_settings(host: &Host, machine: Machine) -> Vec<(&'static str
         ("wal_recycle", "on"),
         ("wal_init_zero", "on"),
         ("wal_compression", "lz4"),
-        ("wal_writer_delay", "20ms"),
+        ("wal_writer_delay", "10ms"),
         ("checkpoint_timeout", "15min"),
         ("checkpoint_completion_target", "0.9"),
         ("statement_timeout", "0"),

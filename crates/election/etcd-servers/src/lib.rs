@@ -249,12 +249,13 @@ fn wait(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A port that nobody listens on, below those that the kernel gives to outgoing connections.
+/// An odd port that nobody listens on, below those that the kernel gives to outgoing connections. Even ones are for PostgreSQL,
+/// which the same tests start at the same time.
 fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 400) as u16 * 50;
+    let start = (std::process::id() % 400) as u16 * 25;
     loop {
-        let port = 12_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = 12_001 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000 * 2;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         if TcpListener::bind(address).is_ok() {
             return address;

@@ -303,12 +303,13 @@ fn children(of: Pid) -> Vec<Pid> {
         .collect()
 }
 
-/// A port that nobody listens on, below those that the kernel gives to outgoing connections.
+/// An even port that nobody listens on, below those that the kernel gives to outgoing connections. Odd ones are for etcd, which
+/// the same tests start at the same time.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 400) as u16 * 50;
+    let start = (std::process::id() % 400) as u16 * 25;
     loop {
-        let port = 12_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = 12_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000 * 2;
         if TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).is_ok() {
             return port;
         }

@@ -26,8 +26,7 @@ const STEP_PIECES: usize = 32;
 
 /// What is known of the lines, and of rows.
 pub(crate) struct Line {
-    /// Whether there was a line to look at.
-    is_known: bool,
+    is_there: bool,
     piece_bytes: u64,
     row_bytes: u64,
     last: Option<Piece>,
@@ -42,24 +41,19 @@ struct Piece {
 }
 
 impl Line {
-    /// Nothing yet.
-    pub(crate) fn new() -> Self {
+    /// Nothing yet but whether there is a line to look at.
+    pub(crate) fn new(is_there: bool) -> Self {
         Self {
-            is_known: false,
+            is_there,
             piece_bytes: PIECE_BYTES_FIRST,
             row_bytes: ROW_BYTES_MAX,
             last: None,
         }
     }
 
-    /// From now on steps are of a few pieces.
-    pub(crate) fn is_there(&mut self) {
-        self.is_known = true;
-    }
-
     /// Rows after which a step is to end; without limit where there is no line to look at.
     pub(crate) fn step_rows(&self) -> usize {
-        match self.is_known {
+        match self.is_there {
             true => self.piece_rows() as usize * STEP_PIECES,
             false => usize::MAX,
         }
@@ -169,7 +163,7 @@ mod tests {
     impl Standbys {
         fn new(bytes_per_second: u64) -> Self {
             Self {
-                line: Line::new(),
+                line: Line::new(true),
                 now: Instant::now(),
                 logged: 0,
                 bytes_per_second,
@@ -217,12 +211,7 @@ mod tests {
     #[test]
     fn rows_that_log_whole_pages_make_small_pieces_again_once_a_checkpoint_begins() {
         let mut standbys = Standbys::new(100 << 20);
-        assert_eq!(
-            standbys.line.step_rows(),
-            usize::MAX,
-            "there may be no line at all"
-        );
-        standbys.line.is_there();
+        assert_eq!(Line::new(false).step_rows(), usize::MAX, "there may be no line");
         let first = standbys.line.step_rows();
         assert_eq!(first, PIECE_ROWS_MIN as usize * STEP_PIECES);
         for _ in 0..100 {
@@ -247,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_lies_in_memory_is_waited_for_only_when_it_is_much() {
-        let (mut line, now) = (Line::new(), Instant::now());
+        let (mut line, now) = (Line::new(true), Instant::now());
         let _ = line.grant(usize::MAX, now, log(0, 0));
         let in_memory = |bytes| Log {
             flushed: 0,
@@ -259,7 +248,7 @@ mod tests {
 
     #[test]
     fn pieces_become_small_where_nobody_says_that_they_arrived() {
-        let (mut line, mut now) = (Line::new(), Instant::now());
+        let (mut line, mut now) = (Line::new(true), Instant::now());
         let mut logged = 0;
         for _ in 0..5 {
             let _ = line.grant(usize::MAX, now, log(logged, 0));

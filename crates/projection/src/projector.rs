@@ -57,10 +57,7 @@ impl Projector {
         let target = Target::open(candidate)?;
         let (position, replica) = target.load()?;
         metrics.stands_at(&position);
-        let mut line = Line::new();
-        if source.log()?.is_some() {
-            line.is_there();
-        }
+        let line = Line::new(source.log()?.is_some());
         Ok(Self {
             source,
             target,
@@ -360,7 +357,7 @@ mod tests {
             carried: 0,
             checkpoints: 0,
         });
-        let (mut line, metrics) = (Line::new(), Metrics::default());
+        let (mut line, metrics) = (Line::new(true), Metrics::default());
         let mut next = |slow: &mut Slow| room(1_000_000, slow, &mut line, &metrics).unwrap();
         let rows = next(&mut slow);
         assert!((8..1_000_000).contains(&rows), "{rows}");

@@ -17,11 +17,12 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(20);
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// A process that ran so long is thought well, and its pause begins small again.
-const WELL_AFTER: Duration = Duration::from_secs(30);
+/// A process that ran so long was well until something befell it: a node that steps down, a killed process. It starts
+/// again at once, and only if it ends sooner than this does it wait, longer each time.
+const WELL_AFTER: Duration = Duration::from_secs(5);
 /// After a polite stop, SIGKILL. PostgreSQL writes a checkpoint before it ends.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 const LOG_BYTES_MAX: u64 = 16 << 20;
@@ -355,7 +356,7 @@ impl Slot {
             self.process = None;
             self.kill_at = None;
             if now.duration_since(self.started) >= WELL_AFTER {
-                self.pause = PAUSE_MIN;
+                self.pause = Duration::ZERO;
             }
             self.put_off(now, status.to_string());
         } else if self.kill_at.is_some_and(|at| now >= at) {
@@ -366,7 +367,7 @@ impl Slot {
     fn put_off(&mut self, now: Instant, why: String) {
         self.last_exit = Some(why);
         self.next_start = now + self.pause;
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
     }
 
     fn obey(&mut self, verb: Verb, whole_host: bool) {

@@ -252,7 +252,10 @@ fn an_append_that_was_acknowledged_before_the_primary_died_vetoes_nothing() {
         assert_eq!(world.get("/shanraq/c/sentinel/veto"), None);
         world.get("/service/c/leader").is_none()
     });
-    assert!(sentinels.iter().any(|it| it.report().keys_removed > 0));
+    // etcd shows the removal before the sentinel that made it has heard so.
+    wait("a report of it", || {
+        sentinels.iter().any(|it| it.report().keys_removed > 0)
+    });
 }
 
 /// A process that stands in for a postmaster: it works in a data directory, is frozen, and ends on the signal of the

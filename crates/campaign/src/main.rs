@@ -28,7 +28,7 @@ struct Cli {
     rounds: Option<u32>,
     /// After so many rounds a new cluster takes the old one's place, whose journal is verified first: what a round costs in disk
     /// and time does not grow for ever.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(u32).range(1..))]
     rounds_per_cluster: u32,
     /// Hold each fault for so long, instead of some seconds; clients then wait longer between their requests. With `--faults busy-and-far
     /// --hold-minutes 60` nobody may lose their place for an hour.

@@ -151,13 +151,22 @@ fn wait_for_reason(sentinels: &[Sentinel], why: Why) {
     });
 }
 
+/// How many keys all of them together have removed.
+fn keys_removed(sentinels: &[Sentinel]) -> u64 {
+    sentinels.iter().map(|it| it.report().keys_removed).sum()
+}
+
+/// etcd shows a removal before the sentinel that made it has heard so.
+fn wait_for_report_of_removal(sentinels: &[Sentinel]) {
+    wait("a report of it", || keys_removed(sentinels) > 0);
+}
+
 #[test]
 fn two_sentinels_remove_a_dead_primarys_key_once_and_not_again_for_a_while() {
     let world = World::start();
     let sentinels = [world.sentinel("h2"), world.sentinel("h3")];
     wait("the key's removal", || world.get("/service/c/leader").is_none());
-    let removed = || sentinels.iter().map(|it| it.report().keys_removed).sum::<u64>();
-    wait("a report of it", || removed() > 0);
+    wait_for_report_of_removal(&sentinels);
     let damping = world
         .get("/shanraq/c/sentinel/damping")
         .expect("it hangs on a lease of 30 s");
@@ -165,7 +174,7 @@ fn two_sentinels_remove_a_dead_primarys_key_once_and_not_again_for_a_while() {
     // The next leader is dead too.
     world.put("/service/c/leader", "h1");
     wait_for_reason(&sentinels, Why::Damped);
-    assert_eq!(removed(), 1);
+    assert_eq!(keys_removed(&sentinels), 1);
     assert!(world.get("/service/c/leader").is_some());
 }
 
@@ -252,10 +261,7 @@ fn an_append_that_was_acknowledged_before_the_primary_died_vetoes_nothing() {
         assert_eq!(world.get("/shanraq/c/sentinel/veto"), None);
         world.get("/service/c/leader").is_none()
     });
-    // etcd shows the removal before the sentinel that made it has heard so.
-    wait("a report of it", || {
-        sentinels.iter().any(|it| it.report().keys_removed > 0)
-    });
+    wait_for_report_of_removal(&sentinels);
 }
 
 /// A process that stands in for a postmaster: it works in a data directory, is frozen, and ends on the signal of the

@@ -72,12 +72,9 @@ ExecStart={program} {arguments}
         ProcessKind::Patroni => "ExecReload=/bin/kill -HUP $MAINPID\nKillMode=process\nTimeoutStopSec=120\n",
         _ => "ExecReload=/bin/kill -HUP $MAINPID\n",
     };
-    // A node that steps down ends, and comes back as a standby: reads of any age wait for that.
-    text += match spec.kind {
-        ProcessKind::Node => "Restart=always\nRestartSec=50ms\n",
-        _ => "Restart=always\nRestartSec=500ms\n",
-    };
-    text += "LimitNOFILE=65536
+    text += "Restart=always
+RestartSec=500ms
+LimitNOFILE=65536
 LimitCORE=0
 NoNewPrivileges=yes
 ProtectHome=yes
